@@ -1,0 +1,67 @@
+"""plugkeep: a plugin runtime. It loads, orders, starts, isolates, calls and stops plugins.
+
+Everything public is importable from here and comes from the module that the table below names,
+on first use: importing plugkeep itself imports next to nothing (PEP 562).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from plugkeep._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from plugkeep.discovery import discover_directory as discover_directory
+    from plugkeep.discovery import discover_entry_points as discover_entry_points
+    from plugkeep.errors import *  # noqa: F403
+    from plugkeep.factories import FactoryRegistry as FactoryRegistry
+    from plugkeep.host import Host as Host
+    from plugkeep.lifecycle import State as State
+    from plugkeep.loaders import get_include as get_include
+    from plugkeep.loaders import load as load
+    from plugkeep.loaders import load_so as load_so
+    from plugkeep.plugin import Configurable as Configurable
+    from plugkeep.plugin import Factory as Factory
+    from plugkeep.plugin import Plugin as Plugin
+    from plugkeep.plugin import Requiring as Requiring
+    from plugkeep.plugin import RouteProvider as RouteProvider
+    from plugkeep.registry import Registry as Registry
+    from plugkeep.routing import Route as Route
+    from plugkeep.routing import RouteTable as RouteTable
+    from plugkeep.routing import register_route_providers as register_route_providers
+    from plugkeep.sandbox import ExecSandbox as ExecSandbox
+    from plugkeep.spec import PluginSpec as PluginSpec
+
+_HOMES = {
+    "discovery": ("discover_directory", "discover_entry_points"),
+    "factories": ("FactoryRegistry",),
+    "host": ("Host",),
+    "lifecycle": ("State",),
+    "loaders": ("get_include", "load", "load_so"),
+    "plugin": ("Configurable", "Factory", "Plugin", "Requiring", "RouteProvider"),
+    "registry": ("Registry",),
+    "routing": ("Route", "RouteTable", "register_route_providers"),
+    "sandbox": ("ExecSandbox",),
+    "spec": ("PluginSpec",),
+}
+_home_of = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", "errors", "events", *_home_of]
+
+
+def __getattr__(name: str) -> object:
+    # Errors are many: all of them are here, too, without being listed twice.
+    from importlib import import_module
+
+    if name.endswith("Error"):
+        return getattr(import_module("plugkeep.errors"), name)
+    if name in ("errors", "events"):
+        return import_module(f"plugkeep.{name}")
+    if name not in _home_of:
+        raise AttributeError(f"module 'plugkeep' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"plugkeep.{_home_of[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,57 @@
+"""The states of a plugin's life, and the one table of legal ways between them.
+
+A plugin is *registered* until it is started for the first time. Starting, it either comes up
+(*running*) or does not (*failed*). Running, it may say or be found to be *degraded*: it works,
+but not fully. Stopping, it ends *stopped* or *failed*. Whatever is stopped or failed can be
+started again. A supervisor that brings a failed plugin back passes through *restarting*, and one
+that has given up leaves it *quarantined* until somebody starts it on purpose.
+
+Every change of state in the project goes through `TRANSITIONS`; the diagram in the guide is
+drawn from it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from plugkeep.errors import IllegalTransitionError
+
+
+class State(StrEnum):
+    """Where a plugin is in its life."""
+
+    REGISTERED = "registered"
+    STARTING = "starting"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    RESTARTING = "restarting"
+    QUARANTINED = "quarantined"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.REGISTERED: frozenset({State.STARTING}),
+    State.STARTING: frozenset({State.RUNNING, State.FAILED}),
+    State.RUNNING: frozenset({State.STOPPING, State.DEGRADED, State.FAILED, State.RESTARTING}),
+    State.DEGRADED: frozenset({State.STOPPING, State.RUNNING, State.FAILED, State.RESTARTING}),
+    State.STOPPING: frozenset({State.STOPPED, State.FAILED}),
+    State.STOPPED: frozenset({State.STARTING}),
+    State.FAILED: frozenset({State.STARTING, State.RESTARTING, State.QUARANTINED}),
+    State.RESTARTING: frozenset({State.STARTING, State.STOPPING, State.FAILED}),
+    State.QUARANTINED: frozenset({State.STARTING}),
+}
+
+#: States in which a plugin can be used.
+UP = frozenset({State.RUNNING, State.DEGRADED})
+
+
+def check_transition(plugin: str, old: State, new: State) -> None:
+    """Raise `IllegalTransitionError` unless the table has a way from `old` to `new`."""
+    if new not in TRANSITIONS[old]:
+        allowed = ", ".join(sorted(TRANSITIONS[old]))
+        raise IllegalTransitionError(
+            f"plugin {plugin!r} cannot go from {old} to {new}; from {old} it can go to: {allowed}",
+            plugin=plugin,
+        )

@@ -1,0 +1,68 @@
+"""One plugin as data: what is known of it before any of its code has run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from plugkeep.names import check_name, check_requires
+
+#: Where a plugin runs: in the host, in a child process, in a confined child process.
+Isolation = Literal["none", "process", "confined"]
+
+#: When a supervisor starts it again, in the terms of Erlang's supervisor: never, after an
+#: abnormal end, after any end.
+Restart = Literal["temporary", "transient", "permanent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSpec:
+    """A plugin that was found or configured, and not loaded.
+
+    Raises InvalidNameError, TypeError or ValueError, naming the field, where a value does not fit.
+    """
+
+    name: str
+    #: Any source that `plugkeep.load` takes, such as ``"python:shop.db"`` or ``"exec:./clock"``.
+    source: str
+    requires: tuple[str, ...] = ()
+    version: str | None = None
+    description: str = ""
+    #: The folder that relative paths in `source` start from; None: the current one.
+    base: str | None = None
+    #: Where this was found, for people: a file, or a distribution with its version.
+    origin: str = ""
+    #: What the plugin's `config` is set to before its start.
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    isolation: Isolation = "none"
+    restart: Restart = "temporary"
+    #: Seconds; None: what the registry says.
+    start_timeout: float | None = None
+    stop_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not isinstance(self.source, str) or not self.source.strip():
+            raise ValueError(f"source of plugin {self.name!r} is {self.source!r}, not a source")
+        object.__setattr__(self, "requires", check_requires(self.name, self.requires))
+        for attribute, allowed in (("isolation", Isolation), ("restart", Restart)):
+            value = getattr(self, attribute)
+            if value not in get_args(allowed):
+                choices = ", ".join(map(repr, get_args(allowed)))
+                raise ValueError(
+                    f"{attribute} of plugin {self.name!r} is {value!r}; it can be: {choices}"
+                )
+        for attribute in ("start_timeout", "stop_timeout"):
+            check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))
+
+
+def check_timeout(what: str, value: object) -> float | None:
+    """Return `value` as seconds, None meaning no limit; ValueError where it is no such thing."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} is {value!r}; it takes seconds as a number, or None for no limit")
+    if not value > 0:
+        raise ValueError(f"{what} is {value!r}; it takes seconds above 0, or None for no limit")
+    return float(value)
