@@ -117,6 +117,10 @@ class FactoryNotFoundError(RegistryError, KeyError):
     """Raised when no factory of that name is registered; names near misses."""
 
 
+class InvalidFactoryError(RegistryError, TypeError):
+    """Raised when a value that cannot be called is registered as a factory."""
+
+
 class RouteConflictError(RegistryError):
     """Raised when two plugins claim the same route; `other` is the one that had it first."""
 
@@ -142,6 +146,13 @@ class InvalidSourceError(LoadError, ValueError):
 
 class SourceNotFoundError(LoadError, FileNotFoundError):
     """Raised when the file, module, distribution or program of a source does not exist."""
+
+
+class UnusableSourceError(LoadError, OSError):
+    """Raised when the file of a source is there but cannot be used.
+
+    It is a folder or a device, it may not be read or executed, or its links lead in a circle.
+    """
 
 
 class SymbolNotFoundError(LoadError, AttributeError):
@@ -246,6 +257,14 @@ class ReentrantError(LifecycleError, RuntimeError):
 
 class IllegalTransitionError(LifecycleError, RuntimeError):
     """Raised when a plugin would go from one state to another that the table does not allow."""
+
+
+class NativeError(LifecycleError):
+    """Raised when start or stop of a native plugin returned `code`, something other than 0."""
+
+    def __init__(self, message: str, *, plugin: str, code: int) -> None:
+        super().__init__(message, plugin=plugin)
+        self.code = code
 
 
 # --- Sandbox ----------------------------------------------------------------------------------
@@ -367,6 +386,22 @@ class InvalidReadyError(ProtocolError, SandboxError):
 
 class CallError(PluginError):
     """Family: calling a plugin's methods."""
+
+
+class NativeCallError(CallError):
+    """Raised when a call of a native plugin returned `code`, something other than 0."""
+
+    def __init__(self, message: str, *, plugin: str, code: int) -> None:
+        super().__init__(message, plugin=plugin)
+        self.code = code
+
+
+class InvalidResponseError(ProtocolError, CallError):
+    """Raised when what a plugin answered is not JSON; `received` is its beginning."""
+
+    def __init__(self, message: str, *, received: bytes, plugin: str | None = None) -> None:
+        super().__init__(message, plugin=plugin)
+        self.received = received
 
 
 class MethodNotFoundError(CallError, AttributeError):
