@@ -46,7 +46,7 @@ _HOMES = {
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", "errors", "events", *_home_of]
+__all__ = ["__version__", *_home_of]
 
 
 def __getattr__(name: str) -> object:
@@ -55,8 +55,6 @@ def __getattr__(name: str) -> object:
 
     if name.endswith("Error"):
         return getattr(import_module("plugkeep.errors"), name)
-    if name in ("errors", "events"):
-        return import_module(f"plugkeep.{name}")
     if name not in _home_of:
         raise AttributeError(f"module 'plugkeep' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"plugkeep.{_home_of[name]}"), name)

@@ -50,7 +50,7 @@ def _rebuild(kind: type[PluginError], message: str, state: dict[str, object]) ->
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'a' or 'b'?"`` for the known words nearest to `word`, else ``""``."""
+    """Return ``"; did you mean 'a' or 'b'?"`` for the known words nearest to `word`, or nothing."""
     near = get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -67,7 +67,7 @@ class InvalidPluginError(RegistryError, TypeError):
 
 
 class InvalidNameError(RegistryError, ValueError):
-    """Raised when a name does not match ``[A-Za-z0-9][\\w.-]*``."""
+    r"""Raised when a name does not match ``[A-Za-z0-9][\w.-]*``."""
 
 
 class AlreadyRegisteredError(RegistryError):
@@ -340,7 +340,7 @@ class ExitStatusError(SandboxError):
 
 
 class StopIgnoredError(SandboxError, TimeoutError):
-    """Raised when the process did not end within `timeout` seconds of stop and was ended by force."""
+    """Raised when the process did not end within `timeout` seconds of stop and was killed."""
 
     def __init__(
         self,

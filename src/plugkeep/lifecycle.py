@@ -55,3 +55,14 @@ def check_transition(plugin: str, old: State, new: State) -> None:
             f"plugin {plugin!r} cannot go from {old} to {new}; from {old} it can go to: {allowed}",
             plugin=plugin,
         )
+
+
+def check_timeout(what: str, value: object) -> float | None:
+    """Return `value` as seconds, None meaning no limit; ValueError where it is no such thing."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} is {value!r}; it takes seconds as a number, or None for no limit")
+    if not value > 0:
+        raise ValueError(f"{what} is {value!r}; it takes seconds above 0, or None for no limit")
+    return float(value)

@@ -43,5 +43,7 @@ def check_requires(name: str, requires: object) -> tuple[str, ...]:
             plugin=name,
         )
     return tuple(
-        dict.fromkeys(check_name(each, f"a name in requires of plugin {name!r}") for each in requires)
+        dict.fromkeys(
+            check_name(each, f"a name in requires of plugin {name!r}") for each in requires
+        )
     )

@@ -16,6 +16,38 @@ from plugkeep.errors import RequirementError
 Requirements = Mapping[str, Sequence[str]]
 
 
+class Frontier:
+    """Hands out the plugins that may start now, the earliest-registered first.
+
+    One is handed out by `pop` when all that it requires has been reported by `done`. What is
+    required but not among the names is taken to be there already.
+    """
+
+    def __init__(self, requirements: Requirements) -> None:
+        self._names = list(requirements)
+        self._rank = {name: index for index, name in enumerate(self._names)}
+        self._dependents: dict[str, list[str]] = {}
+        self._awaited: dict[str, int] = {}
+        for name, required in requirements.items():
+            awaited = {each for each in required if each in self._rank}
+            self._awaited[name] = len(awaited)
+            for requirement in awaited:
+                self._dependents.setdefault(requirement, []).append(name)
+        # In ascending order, hence a heap already.
+        self._ready = [rank for name, rank in self._rank.items() if not self._awaited[name]]
+
+    def pop(self) -> str | None:
+        """Return the next name that may start, or None while there is none."""
+        return self._names[heapq.heappop(self._ready)] if self._ready else None
+
+    def done(self, name: str) -> None:
+        """Report that `name` has been dealt with, so that what requires it may come."""
+        for dependent in self._dependents.get(name, ()):
+            self._awaited[dependent] -= 1
+            if not self._awaited[dependent]:
+                heapq.heappush(self._ready, self._rank[dependent])
+
+
 def start_order(requirements: Requirements) -> list[str]:
     """Return all names in the order in which they are to start.
 
@@ -26,26 +58,12 @@ def start_order(requirements: Requirements) -> list[str]:
     """
     if not any(requirements.values()):
         return list(requirements)
-    rank = {name: index for index, name in enumerate(requirements)}
-    dependents: dict[str, list[str]] = {}
-    unplaced: dict[str, int] = {}
-    for name, required in requirements.items():
-        distinct = set(required)
-        unplaced[name] = len(distinct)
-        for requirement in distinct:
-            dependents.setdefault(requirement, []).append(name)
-    names = list(requirements)
-    ready = [rank[name] for name in names if not unplaced[name]]  # sorted, hence a heap
+    frontier = Frontier(requirements)
     order: list[str] = []
-    while ready:
-        name = names[heapq.heappop(ready)]
+    while (name := frontier.pop()) is not None:
         order.append(name)
-        for dependent in dependents.get(name, ()):
-            unplaced[dependent] -= 1
-            if not unplaced[dependent]:
-                heapq.heappush(ready, rank[dependent])
-    if len(order) < len(names):
-        check_requirements(requirements)
+        frontier.done(name)
+    check_requirements(requirements)
     return order
 
 

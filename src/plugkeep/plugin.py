@@ -82,22 +82,31 @@ def is_plugin(value: object) -> bool:
 
 
 def lacks(value: object) -> str:
-    """Return what keeps `value` from being a plugin, as the end of a sentence; "" if nothing.
+    """Return what keeps `value` from being a plugin, as the end of a sentence; "" if nothing."""
+    return examine(value)[1]
+
+
+def examine(value: object) -> tuple[str, str]:
+    """Return the name of `value`, read once, and what keeps it from being a plugin, if anything.
 
     Checked by hand: `isinstance` against a protocol costs 10 µs on Python 3.11.
     """
     if isinstance(value, type):
-        return f"it is a class; pass an instance: {value.__name__}()"
+        return "", f"it is a class; pass an instance: {value.__name__}()"
     try:
         name = value.name  # type: ignore[attr-defined]
     except AttributeError:
-        return "it has no name"
+        return "", "it has no name"
     except Exception as error:  # a property of the plugin's own may raise anything
-        return f"reading its name raised {error!r}"
+        return "", f"reading its name raised {error!r}"
     if not isinstance(name, str):
-        return f"its name is {name!r}, not a string"
-    for member in ("start", "stop"):
-        if not callable(getattr(value, member, None)):
-            found = "is not callable" if hasattr(value, member) else "is missing"
-            return f"its method {member}() {found}"
-    return ""
+        return "", f"its name is {name!r}, not a string"
+    if not callable(getattr(value, "start", None)):
+        return name, _method_lack(value, "start")
+    if not callable(getattr(value, "stop", None)):
+        return name, _method_lack(value, "stop")
+    return name, ""
+
+
+def _method_lack(value: object, method: str) -> str:
+    return f"its method {method}() {'is not callable' if hasattr(value, method) else 'is missing'}"

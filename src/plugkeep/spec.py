@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from plugkeep.lifecycle import check_timeout
 from plugkeep.names import check_name, check_requires
 
 #: Where a plugin runs: in the host, in a child process, in a confined child process.
@@ -55,14 +56,3 @@ class PluginSpec:
                 )
         for attribute in ("start_timeout", "stop_timeout"):
             check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))
-
-
-def check_timeout(what: str, value: object) -> float | None:
-    """Return `value` as seconds, None meaning no limit; ValueError where it is no such thing."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{what} is {value!r}; it takes seconds as a number, or None for no limit")
-    if not value > 0:
-        raise ValueError(f"{what} is {value!r}; it takes seconds above 0, or None for no limit")
-    return float(value)

@@ -1,0 +1,153 @@
+"""The registry's asynchronous forms, on asyncio.
+
+A plain method runs on a thread of its own, as in the plain forms. An ``async def`` one runs in a
+task that belongs to its plugin and lives from its start to its stop. So both run in the same task
+and context, and whatever has to be left in the task that entered it (a task group, a cancel
+scope, a timeout) can be entered by start and left by stop. A method that ignores being cancelled
+holds up nobody: its task is left behind and cleared up when it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from plugkeep.errors import PluginError
+from plugkeep.order import Frontier
+from plugkeep.registry.calls import Call, clear_up, invoke, is_async, launch, spawn
+from plugkeep.registry.campaign import Campaign
+from plugkeep.registry.ledger import STOP, Entry, Ledger, Step
+from plugkeep.registry.turns import Operation, Turns, current, entered
+
+
+@asynccontextmanager
+async def turn(turns: Turns, verb: str, *, starts: bool = False) -> AsyncIterator[Operation]:
+    """Hold the turn, in this task."""
+    turns.refuse_inside(verb)
+    operation = Operation(turns, verb, starts=starts)
+    loop = asyncio.get_running_loop()
+    gate = asyncio.Event()
+    operation.wake = lambda: loop.call_soon_threadsafe(gate.set)
+    try:
+        if not turns.ask(operation):
+            await gate.wait()
+        with entered(operation):
+            yield operation
+    finally:
+        turns.leave(operation)
+
+
+async def run(
+    ledger: Ledger, step: Step, agenda: Frontier, operation: Operation, workers: int
+) -> list[PluginError]:
+    """Take plugins through a step without ever blocking the loop."""
+    loop = asyncio.get_running_loop()
+    finished: asyncio.Queue[Call] = asyncio.Queue()
+    campaign = Campaign(
+        ledger,
+        step,
+        agenda,
+        operation,
+        launch=_launch,
+        refuse=lambda _entry, _step: None,
+        notify=lambda call: loop.call_soon_threadsafe(finished.put_nowait, call),
+        workers=workers,
+    )
+    try:
+        while campaign.advance():
+            try:
+                async with asyncio.timeout(campaign.patience()):
+                    call = await finished.get()
+            except TimeoutError:
+                campaign.expire()
+            else:
+                campaign.settle(call)
+    except BaseException as cause:
+        campaign.give_up(cause)
+        raise
+    if campaign.fatal is not None:
+        raise campaign.fatal
+    return campaign.errors
+
+
+def _launch(call: Call) -> None:
+    entry = call.entry
+    if not is_async(entry, call.step):
+        launch(call)
+        return
+    if not (isinstance(entry.line, PluginTask) and entry.line.is_usable()):
+        entry.line = PluginTask(entry.name)
+    entry.line.submit(call)
+
+
+class PluginTask:
+    """The task in which one plugin's asynchronous start and stop both run."""
+
+    def __init__(self, plugin: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work: asyncio.Queue[tuple[Call, Operation | None] | None] = asyncio.Queue()
+        self._running: Call | None = None
+        self._cancelled = False
+        self._task = self._loop.create_task(self._serve(), name=f"plugkeep-{plugin}")
+
+    def is_usable(self) -> bool:
+        """Say whether calls can be submitted from the running loop."""
+        return self._loop is asyncio.get_running_loop() and not self._task.done()
+
+    def submit(self, call: Call) -> None:
+        """Have a call run, as part of the current operation, after those submitted before."""
+        call.cancel = lambda: self._cancel(call)
+        self._work.put_nowait((call, current()))
+
+    def close(self) -> None:
+        """Let the task end once it has run what has been submitted; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._work.put_nowait, None)
+        except RuntimeError:  # the loop is closed, and the task is gone with it
+            return
+
+    def _cancel(self, call: Call) -> None:
+        if self._running is call:
+            self._cancelled = True
+            self._task.cancel()
+
+    async def _serve(self) -> None:
+        while (work := await self._work.get()) is not None:
+            self._running, operation = work
+            with entered(operation):
+                error = await self._run(self._running)
+            self._running = None
+            del work  # or it would keep the plugin alive until the next one
+            if self._cancelled:
+                self._cancelled = False
+                self._task.uncancel()
+            elif isinstance(error, asyncio.CancelledError):
+                raise error  # cancelled by somebody else: the loop is being shut down
+
+    async def _run(self, call: Call) -> BaseException | None:
+        if call.abandoned:  # before its turn came
+            call.returned_late(None)
+            return None
+        error = await _outcome(call.entry, call.step)
+        if not call.finish(error):
+            await self._clear_up(call, error)
+        return error
+
+    async def _clear_up(self, call: Call, error: BaseException | None) -> None:
+        if self._cancelled and isinstance(error, asyncio.CancelledError):
+            call.returned_late(None)  # it gave up when asked to
+        elif call.step is STOP or error is not None:
+            call.returned_late(error)
+        elif is_async(call.entry, STOP):
+            call.returned_late(await _outcome(call.entry, STOP))
+        else:
+            spawn(lambda: clear_up(call, None), f"plugkeep-{call.entry.name}-late")
+
+
+async def _outcome(entry: Entry, step: Step) -> BaseException | None:
+    try:
+        await invoke(entry, step)
+    except BaseException as raised:
+        return raised
+    return None

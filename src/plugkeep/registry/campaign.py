@@ -1,0 +1,222 @@
+"""Takes plugins through a step, one after another or side by side, with limits.
+
+A campaign decides and keeps the books; it neither waits nor knows whether calls run on threads
+or in an event loop. The drivers, one plain and one asynchronous, wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import perf_counter
+
+from plugkeep.errors import PluginError, StartAbandonedError
+from plugkeep.order import Frontier
+from plugkeep.registry.calls import Call, call_plainly, explain, launch, refuse_async, release_line
+from plugkeep.registry.ledger import Entry, Ledger, Step
+from plugkeep.registry.turns import Operation
+
+#: What hinders a plugin from being called in the form at hand; None if nothing does.
+Refuse = Callable[[Entry, Step], PluginError | None]
+
+
+class Campaign:
+    """One step for many plugins, at most `workers` of them at a time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        step: Step,
+        agenda: Frontier,
+        operation: Operation,
+        *,
+        launch: Callable[[Call], None],
+        notify: Callable[[Call], object],
+        refuse: Refuse,
+        workers: int = 1,
+    ) -> None:
+        self.ledger = ledger
+        self.step = step
+        self.agenda = agenda
+        self.operation = operation
+        self.workers = workers
+        self.errors: list[PluginError] = []
+        #: Something that is no mere failure of a plugin, such as a Ctrl-C that landed in one.
+        self.fatal: BaseException | None = None
+        self._launch = launch
+        self._notify = notify
+        self._refuse = refuse
+        self._under_way: dict[Call, None] = {}
+
+    def advance(self) -> bool:
+        """Begin what may begin; say whether there is anything to wait for."""
+        while len(self._under_way) < self.workers and not self.operation.halted and not self.fatal:
+            name = self.agenda.pop()
+            if name is None:
+                break
+            entry = self.ledger.entries.get(name)
+            if entry is None or not self._begin(entry):
+                self.agenda.done(name)
+        return bool(self._under_way)
+
+    def patience(self) -> float | None:
+        """How many seconds to wait before `expire`; None: as long as it takes."""
+        nearest = min(call.deadline for call in self._under_way)
+        return None if nearest == float("inf") else max(0.0, nearest - perf_counter())
+
+    def settle(self, call: Call) -> None:
+        """Take note of a call that has finished."""
+        if call in self._under_way:  # else it had been abandoned before it could say so
+            if call.error is not None and not isinstance(call.error, Exception):
+                self.fatal = self.fatal or call.error
+            self._close(call, call.failure())
+
+    def expire(self) -> None:
+        """Give up the calls whose time is up."""
+        now = perf_counter()
+        for call in [each for each in self._under_way if each.deadline <= now]:
+            if call.abandon():
+                self._close(call, call.overdue(), returned=False)
+                call.cancel()
+
+    def give_up(self, cause: BaseException) -> None:
+        """Give up all calls: the driver itself has been interrupted."""
+        for call in list(self._under_way):
+            if call.abandon():
+                error = explain(self.step, call.entry, cause)
+                self._close(call, error, returned=False)
+                call.cancel()
+            else:
+                self.settle(call)
+
+    def _begin(self, entry: Entry) -> bool:
+        if not begin(self.ledger, self.step, entry, self._refuse, self.errors):
+            return False
+        began = perf_counter()
+        try:
+            self.ledger.emit(self.step.began, entry.name)
+            call = Call(self.ledger, self.step, entry, self._notify)
+            self._launch(call)
+        except BaseException as cause:  # a limit that is none, no more threads, a Ctrl-C
+            error = fail(self.ledger, self.step, entry, began, cause)
+            if not isinstance(cause, Exception):
+                raise
+            self.errors.append(error)
+            return False
+        self._under_way[call] = None
+        return True
+
+    def _close(self, call: Call, error: PluginError | None, *, returned: bool = True) -> None:
+        del self._under_way[call]
+        conclude(self.ledger, self.step, call.entry, call.duration, error, returned=returned)
+        if error is not None:
+            self.errors.append(error)
+        self.agenda.done(call.entry.name)
+
+
+def begin(
+    ledger: Ledger, step: Step, entry: Entry, refuse: Refuse, errors: list[PluginError]
+) -> bool:
+    """Move a plugin into `step`; if that cannot be, add why to `errors` and return False."""
+    refusal = refuse(entry, step) or ledger.begin(step, entry)
+    if refusal is None:
+        return entry.state is step.during
+    errors.append(refusal)
+    ledger.emit(step.failed if step.method == "stop" else "StartSkipped", entry.name, None, refusal)
+    return False
+
+
+def conclude(
+    ledger: Ledger,
+    step: Step,
+    entry: Entry,
+    duration: float,
+    error: PluginError | None,
+    *,
+    returned: bool = True,
+) -> None:
+    """Move a plugin out of `step`, and let go of its thread or task where it is not up now."""
+    if entry.line is not None and (error is not None or step.method == "stop"):
+        release_line(entry)
+    ledger.end(step, entry, duration, error, returned=returned)
+
+
+def fail(
+    ledger: Ledger, step: Step, entry: Entry, began: float, cause: BaseException
+) -> PluginError:
+    """Move a plugin out of `step` because of `cause`; return the error that names both."""
+    error = explain(step, entry, cause)
+    conclude(ledger, step, entry, perf_counter() - began, error)
+    return error
+
+
+def abandoned(names: list[str]) -> list[PluginError]:
+    """Return an error for each plugin that was not attempted because stop_all came."""
+    return [
+        StartAbandonedError(
+            f"plugin {name!r} was not started: stop_all() was called meanwhile", plugin=name
+        )
+        for name in names
+    ]
+
+
+# --- the plain drivers ------------------------------------------------------------------------
+
+
+def run_one(
+    ledger: Ledger, step: Step, entry: Entry, operation: Operation, errors: list[PluginError]
+) -> None:
+    """Take one plugin through a step, on this thread unless a limit or the plugin forbids it."""
+    plugin = entry.plugin
+    if (
+        ledger.limits(step, entry)
+        or entry.line is not None
+        or getattr(plugin, "thread_bound", False)
+    ):
+        errors += run_apart(ledger, step, Frontier({entry.name: ()}), operation)
+        return
+    if not begin(ledger, step, entry, refuse_async, errors):
+        return
+    began = perf_counter()
+    try:
+        ledger.emit(step.began, entry.name)
+        began = perf_counter()  # what listeners took is not the plugin's
+        call_plainly(entry, step)
+    except BaseException as cause:
+        error = fail(ledger, step, entry, began, cause)
+        if not isinstance(cause, Exception):
+            raise
+        errors.append(error)
+    else:
+        ledger.end(step, entry, perf_counter() - began, None)
+
+
+def run_apart(
+    ledger: Ledger, step: Step, agenda: Frontier, operation: Operation, workers: int = 1
+) -> list[PluginError]:
+    """Take plugins through a step on threads of their own."""
+    finished: SimpleQueue[Call] = SimpleQueue()
+    campaign = Campaign(
+        ledger,
+        step,
+        agenda,
+        operation,
+        launch=launch,
+        notify=finished.put,
+        refuse=refuse_async,
+        workers=workers,
+    )
+    try:
+        while campaign.advance():
+            try:
+                call = finished.get(timeout=campaign.patience())
+            except Empty:
+                campaign.expire()
+            else:
+                campaign.settle(call)
+    except BaseException as cause:
+        campaign.give_up(cause)
+        raise
+    if campaign.fatal is not None:
+        raise campaign.fatal
+    return campaign.errors

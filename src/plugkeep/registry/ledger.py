@@ -1,0 +1,345 @@
+"""The book: who is registered, in which state, who requires whom, who started after whom.
+
+No plugin method is called from here, and no lock is held while a listener runs. Each operation
+on one plugin costs the same whatever the number of plugins.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from plugkeep.errors import (
+    AlreadyRegisteredError,
+    InvalidPluginError,
+    LifecycleError,
+    PluginError,
+    PluginNotFoundError,
+    RequirementFailedError,
+    StartError,
+    StartTimeoutError,
+    StillBusyError,
+    StopError,
+    StopTimeoutError,
+    did_you_mean,
+)
+from plugkeep.lifecycle import UP, State, check_timeout, check_transition
+from plugkeep.names import check_name, check_requires
+from plugkeep.plugin import Plugin, examine
+
+if TYPE_CHECKING:
+    from plugkeep.events import Event
+
+    Listener = Callable[[Event], object]
+
+
+#: The attribute by which a plugin overrides the registry's limit.
+_TIMEOUTS = {"start": "start_timeout", "stop": "stop_timeout"}
+
+
+class Step(NamedTuple):
+    """What starting and stopping differ in."""
+
+    method: Literal["start", "stop"]
+    during: State
+    after: State
+    began: str
+    ended: str
+    failed: str
+    error: type[StartError | StopError]
+    timeout: type[StartTimeoutError | StopTimeoutError]
+
+
+START = Step(
+    method="start",
+    during=State.STARTING,
+    after=State.RUNNING,
+    began="Starting",
+    ended="Started",
+    failed="StartFailed",
+    error=StartError,
+    timeout=StartTimeoutError,
+)
+STOP = Step(
+    method="stop",
+    during=State.STOPPING,
+    after=State.STOPPED,
+    began="Stopping",
+    ended="Stopped",
+    failed="StopFailed",
+    error=StopError,
+    timeout=StopTimeoutError,
+)
+
+
+class Line(Protocol):
+    """A thread or task on which the start and the stop of one plugin both run."""
+
+    def close(self) -> None:
+        """Let it end; what has been submitted is still run."""
+        ...
+
+
+class Entry:
+    """One registered plugin and where it is in its life. Written only by the ledger."""
+
+    __slots__ = ("busy", "index", "line", "name", "plugin", "requires", "started", "state")
+
+    def __init__(self, name: str, plugin: Plugin, requires: tuple[str, ...]) -> None:
+        self.name = name
+        self.plugin = plugin
+        self.requires = requires
+        self.state = State.REGISTERED
+        #: Its place in the order of registration, and in the order of starts (0: never).
+        self.index = 0
+        self.started = 0
+        #: Its start or stop has been called and has not returned, however long ago.
+        self.busy = False
+        #: The thread or task that its start ran on and its stop has to run on, if it has one.
+        self.line: Line | None = None
+
+
+class Ledger:
+    """All entries of one registry, safe from any thread."""
+
+    def __init__(self, *, start_timeout: float | None, stop_timeout: float | None) -> None:
+        self._lock = threading.Lock()
+        self.entries: dict[str, Entry] = {}
+        self.plugins: dict[str, Plugin] = {}
+        self._dependents: dict[str, dict[str, None]] = {}
+        self._count = count(1)
+        self._timeouts = {
+            "start": check_timeout("start_timeout of the registry", start_timeout),
+            "stop": check_timeout("stop_timeout of the registry", stop_timeout),
+        }
+        #: Replaced, never changed, so that emitting needs no lock.
+        self._listeners: tuple[Listener, ...] = ()
+
+    # --- who is there ---------------------------------------------------------------------
+
+    def add(self, plugin: Plugin, name: str | None, requires: Iterable[str]) -> Entry:
+        """Enter a plugin at the end of the order of registration."""
+        entry = make_entry(plugin, name, requires)
+        with self._lock:
+            if entry.name in self.entries:
+                raise AlreadyRegisteredError(
+                    f"a plugin named {entry.name!r} is registered already; "
+                    f"unregister it first, or register this one with name=...",
+                    plugin=entry.name,
+                )
+            self._enter(entry, next(self._count))
+        self.emit("Registered", entry.name)
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """Take a plugin out; does nothing if it is out already."""
+        with self._lock:
+            if self.entries.get(entry.name) is not entry:
+                return
+            self._withdraw(entry)
+            del self.entries[entry.name], self.plugins[entry.name]
+        self.emit("Unregistered", entry.name)
+
+    def replace(self, name: str, plugin: Plugin, requires: Iterable[str]) -> Plugin:
+        """Put another plugin in the place of one that is not in use; return that one."""
+        entry = make_entry(plugin, name, requires)
+        with self._lock:
+            old = self.find(name)
+            if old.busy or old.state in UP:
+                doing = "has a method that has not returned" if old.busy else f"is {old.state}"
+                raise LifecycleError(
+                    f"plugin {name!r} cannot be replaced while it {doing}; stop it first",
+                    plugin=name,
+                )
+            self._withdraw(old)
+            self._enter(entry, old.index)
+        self.emit("Unregistered", name)
+        self.emit("Registered", name)
+        return old.plugin
+
+    def find(self, name: str) -> Entry:
+        """Return the entry of `name`, or raise PluginNotFoundError with near misses."""
+        try:
+            return self.entries[name]
+        except (KeyError, TypeError):
+            near = did_you_mean(name, self.entries) if isinstance(name, str) else ""
+            raise PluginNotFoundError(
+                f"no plugin named {name!r} is registered{near}", plugin=str(name)
+            ) from None
+
+    def _enter(self, entry: Entry, index: int) -> None:
+        entry.index = index
+        self.entries[entry.name] = entry
+        self.plugins[entry.name] = entry.plugin
+        for requirement in entry.requires:
+            self._dependents.setdefault(requirement, {})[entry.name] = None
+
+    def _withdraw(self, entry: Entry) -> None:
+        for requirement in entry.requires:
+            dependents = self._dependents[requirement]
+            del dependents[entry.name]
+            if not dependents:
+                del self._dependents[requirement]
+
+    # --- who requires whom ----------------------------------------------------------------
+
+    def requirements(self) -> dict[str, tuple[str, ...]]:
+        """Return what each plugin requires, in order of registration."""
+        with self._lock:
+            return {name: entry.requires for name, entry in self.entries.items()}
+
+    def dependents(self, name: str) -> tuple[str, ...]:
+        """Return the names of those that require `name`, directly."""
+        with self._lock:
+            return tuple(self._dependents.get(name, ()))
+
+    def running(self) -> list[Entry]:
+        """Return those that are up, in the order in which they started."""
+        with self._lock:
+            up = [entry for entry in self.entries.values() if entry.state in UP]
+        return sorted(up, key=lambda entry: entry.started)
+
+    # --- what happens to them -------------------------------------------------------------
+
+    def begin(self, step: Step, entry: Entry) -> PluginError | None:
+        """Move into `step`, or return why not. A plugin that needs no such step is no error.
+
+        Tell by `entry.state is step.during` afterwards whether the method is to be called.
+        """
+        with self._lock:
+            if step is STOP:
+                if entry.state not in UP:
+                    return None
+            elif entry.state in UP or self.entries.get(entry.name) is not entry:
+                return None
+            elif (refusal := self._refusal(entry)) is not None:
+                return refusal
+            self._move(entry, step.during)
+            entry.busy = True
+            return None
+
+    def end(
+        self,
+        step: Step,
+        entry: Entry,
+        duration: float,
+        error: PluginError | None,
+        *,
+        returned: bool = True,
+    ) -> None:
+        """Move out of `step`, to where it leads or to failed; `returned`: the method has."""
+        with self._lock:
+            self._move(entry, step.after if error is None else State.FAILED)
+            if returned:
+                entry.busy = False
+            if step is START and error is None:
+                entry.started = next(self._count)
+        self.emit(step.ended if error is None else step.failed, entry.name, duration, error)
+
+    def returned_late(self, entry: Entry, duration: float, error: BaseException | None) -> None:
+        """Note that a method which was given up has returned."""
+        with self._lock:
+            entry.busy = False
+        self.emit("LateReturn", entry.name, duration, error)
+
+    def limits(self, step: Step, entry: Entry) -> bool:
+        """Say whether there is a limit, without judging it."""
+        method = step.method
+        own = getattr(entry.plugin, _TIMEOUTS[method], None)
+        return own is not None or self._timeouts[method] is not None
+
+    def limit(self, step: Step, entry: Entry) -> float | None:
+        """Return the seconds that `step` may take: the plugin's own, else the registry's."""
+        attribute = _TIMEOUTS[step.method]
+        own = getattr(entry.plugin, attribute, None)
+        if own is None:
+            return self._timeouts[step.method]
+        return check_timeout(f"{attribute} of plugin {entry.name!r}", own)
+
+    def _refusal(self, entry: Entry) -> PluginError | None:
+        if entry.busy:
+            return StillBusyError(
+                f"plugin {entry.name!r} cannot start: an earlier start or stop of it "
+                f"exceeded its limit and has not returned yet",
+                plugin=entry.name,
+            )
+        for requirement in entry.requires:
+            required = self.entries.get(requirement)
+            if required is None or required.state not in UP:
+                state = "not registered" if required is None else required.state
+                return RequirementFailedError(
+                    f"plugin {entry.name!r} was not started: "
+                    f"{requirement!r}, which it requires, is {state}",
+                    plugin=entry.name,
+                    requirement=requirement,
+                )
+        return None
+
+    def _move(self, entry: Entry, state: State) -> None:
+        check_transition(entry.name, entry.state, state)
+        entry.state = state
+
+    # --- who listens ----------------------------------------------------------------------
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener; what is returned takes it away again, once."""
+        own: Listener = lambda event: listener(event)  # noqa: E731  # told apart by identity
+        with self._lock:
+            self._listeners = (*self._listeners, own)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not own)
+
+        return unsubscribe
+
+    def emit(
+        self,
+        kind: str,
+        plugin: str,
+        duration: float | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Tell every listener. Costs next to nothing, and imports nothing, when there is none."""
+        if not self._listeners:
+            return
+        from plugkeep import events
+
+        event = getattr(events, kind)(
+            plugin=plugin, time=time.time(), duration=duration, error=error
+        )
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                import logging
+
+                logging.getLogger("plugkeep.registry").exception(
+                    "a listener failed on %s of plugin %r", kind, plugin
+                )
+
+
+def make_entry(plugin: Plugin, name: str | None, requires: Iterable[str]) -> Entry:
+    """Read from a plugin, once, what the registry goes by; raise where it is none."""
+    own_name, lack = examine(plugin)
+    if lack:
+        raise InvalidPluginError(f"{_shown(plugin)} is no plugin: {lack}", plugin=name)
+    key = check_name(own_name if name is None else name)
+    try:
+        own = getattr(plugin, "requires", ())
+    except Exception as error:  # a property of the plugin's own may raise anything
+        raise InvalidPluginError(
+            f"reading requires of plugin {key!r} raised {error!r}", plugin=key
+        ) from error
+    if requires == () == own:
+        return Entry(key, plugin, ())
+    required = (*check_requires(key, own), *check_requires(key, requires))
+    return Entry(key, plugin, tuple(dict.fromkeys(required)))
+
+
+def _shown(value: object) -> str:
+    text = object.__repr__(value) if not isinstance(value, type) else value.__qualname__
+    return text if len(text) <= 200 else text[:200] + "..."
