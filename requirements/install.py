@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,17 +20,17 @@ OLDEST = (3, 11)
 VENV = ".venv"
 PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "installed.json")
-#: For each kind, the lock file, and the kinds that it includes.
+#: For each kind, its lock file and the kinds that it makes whole.
 KINDS = {
     "run": ("requirements/run.lock", ["run"]),
     "dev": ("requirements/dev.lock", ["run", "dev"]),
 }
-#: What of the environment pip is to see: where packages come from, not where they would go.
-SOURCES = (
-    "INDEX_URL EXTRA_INDEX_URL FIND_LINKS NO_INDEX CERT CLIENT_CERT TRUSTED_HOST PROXY "
-    "DEFAULT_TIMEOUT TIMEOUT RETRIES CACHE_DIR NO_CACHE_DIR CONFIG_FILE KEYRING_PROVIDER "
-    "USE_FEATURE USE_DEPRECATED"
-).split()
+#: Of the environment, what pip and Python must not see: all that is theirs, for it could send
+#: packages elsewhere, but not what says where packages come from.
+BENDING = re.compile(
+    "PYTHON|PIP_(?!(?:EXTRA_)?INDEX_URL$|FIND_LINKS$|NO_INDEX$|(?:CLIENT_)?CERT$|TRUSTED_HOST$"
+    "|PROXY$|(?:DEFAULT_)?TIMEOUT$|RETRIES$|(?:NO_)?CACHE_DIR$|CONFIG_FILE$|KEYRING_PROVIDER$)"
+)
 
 
 def main(kind):
@@ -69,13 +70,21 @@ def install(kind):
 
 def create():
     """Make the environment, and pip in it, whether or not Python came with a pip to put there."""
-    shutil.rmtree(VENV, ignore_errors=True)
-    make = [getattr(sys, "_base_executable", sys.executable), "-m", "venv"]
+    remove()
+    base = getattr(sys, "_base_executable", sys.executable)  # ours may be the one just removed
+    make = [base, "-m", "venv"]
     if subprocess.run([*make, VENV], env=environment(), stdout=subprocess.DEVNULL).returncode:
         print("This Python has no pip of its own to give; taking the one beside it", flush=True)
-        shutil.rmtree(VENV, ignore_errors=True)
+        remove()
         subprocess.run([*make, "--without-pip", VENV], env=environment(), check=True)
-        run_pip([sys.executable, "-m", "pip", "--python", PYTHON, "install", "pip"])
+        run_pip([base, "-m", "pip", "--python", PYTHON, "install", "pip"])
+
+
+def remove():
+    if os.path.islink(VENV) or os.path.isfile(VENV):
+        os.remove(VENV)
+    elif os.path.exists(VENV):
+        shutil.rmtree(VENV)
 
 
 def pip(*arguments):
@@ -88,12 +97,7 @@ def run_pip(command):
 
 
 def environment():
-    """Return the environment without what would send packages or imports somewhere else."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PIP_", "PYTHON")) or name[len("PIP_") :] in SOURCES
-    }
+    return {name: value for name, value in os.environ.items() if not BENDING.match(name)}
 
 
 def usable():
@@ -103,7 +107,12 @@ def usable():
         return False  # a moved one's scripts name an interpreter that is gone
     probe = "import pip, sys; print(*sys.version_info[:2])"
     try:
-        found = subprocess.run([PYTHON, "-c", probe], stdout=subprocess.PIPE, env=environment())
+        found = subprocess.run(
+            [PYTHON, "-c", probe],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
     except OSError:
         return False
     return found.stdout.decode().split() == [str(part) for part in sys.version_info[:2]]
