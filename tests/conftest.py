@@ -72,12 +72,12 @@ class _Open:
 
 def _descriptors() -> dict[int, str]:
     found = {}
-    for number in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{number}")
+            target = os.readlink(descriptor)  # noqa: PTH115  (pipe:[1] is no path)
         except OSError:  # the listing's own
             continue
-        found[int(number)] = target.removesuffix(" (deleted)")
+        found[int(descriptor.name)] = target.removesuffix(" (deleted)")
     return found
 
 
