@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from plugkeep.config import examine, read_config
+from plugkeep.errors import ConfigError, PluginError
+
+CLOCK = '[plugins.clock]\nsource = "file:clock.py"\n'
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(content):
+        data = content if isinstance(content, bytes) else content.encode()
+        Path("plugkeep.toml").write_bytes(data)
+        return "plugkeep.toml"
+
+    return write
+
+
+def test_everything_that_a_file_can_say(write, tmp_path):
+    config = read_config(
+        write("""
+            [host]
+            start_timeout = "5s"
+            stop_timeout = 2.5
+            workers = 4
+
+            [plugins.database]
+            source = "python:shop.db"
+            config = { url = "sqlite:///shop.db", pool = { size = 5 } }
+
+            [plugins.clock]
+            source = "exec:./clock --utc"
+            requires = ["database", "database"]
+            isolation = "process"
+            restart = "temporary"
+            start_timeout = "1m30s"
+            stop_timeout = 1
+            enabled = true
+
+            [plugins.old]
+            source = "file:old.py"
+            enabled = false
+        """)
+    )
+    assert (config.path, config.start_timeout, config.stop_timeout, config.workers) == (
+        "plugkeep.toml",
+        5.0,
+        2.5,
+        4,
+    )
+    assert [spec.name for spec in config.plugins] == ["database", "clock"]
+    database, clock = config.plugins
+    assert database.source == "python:shop.db"
+    assert database.config == {"url": "sqlite:///shop.db", "pool": {"size": 5}}
+    assert (database.base, database.origin) == (str(tmp_path), "plugkeep.toml")
+    assert (database.requires, database.start_timeout) == ((), None)
+    assert clock.requires == ("database",)
+    assert (clock.isolation, clock.restart) == ("process", "temporary")
+    assert (clock.start_timeout, clock.stop_timeout) == (90.0, 1.0)
+    assert config.warnings == ()
+
+
+def test_an_empty_file_is_a_host_without_plugins(write):
+    config = read_config(write(""))
+    assert config.plugins == ()
+    assert (config.start_timeout, config.stop_timeout, config.workers) == (None, None, None)
+
+
+def test_the_order_of_the_file_is_the_order_of_registration(write):
+    names = ["z", "a", "m", "B", "0"]
+    text = "".join(f'[plugins.{name}]\nsource = "file:x.py"\n' for name in names)
+    assert [spec.name for spec in read_config(write(text)).plugins] == names
+
+
+def test_a_byte_order_mark_and_line_ends_of_other_systems_are_read(write):
+    config = read_config(write(b"\xef\xbb\xbf" + CLOCK.replace("\n", "\r\n").encode()))
+    assert [spec.name for spec in config.plugins] == ["clock"]
+
+
+def test_plugins_may_require_what_the_host_registers_by_itself(write):
+    file = write(CLOCK + 'requires = ["app"]')
+    assert read_config(file, known=["app"]).plugins[0].requires == ("app",)
+    with pytest.raises(ConfigError, match="requires 'app', which is not among the plugins"):
+        read_config(file)
+
+
+def test_a_restart_policy_fits_and_is_warned_of(write):
+    config = read_config(write(CLOCK + 'restart = "permanent"'))
+    assert config.plugins[0].restart == "permanent"
+    (warning,) = config.warnings
+    assert str(warning) == (
+        'plugkeep.toml:3: plugins.clock.restart: "permanent" fits, '
+        "but nothing restarts plugins in this version"
+    )
+
+
+MISFITS = {
+    "no TOML": ("plugins = [", "1: is not TOML: Invalid value"),
+    "a key twice": (
+        CLOCK + 'source = "file:b.py"',
+        "3: is not TOML: a key or table is given a second",
+    ),
+    "a table twice": (CLOCK + CLOCK, "3: is not TOML: a key or table is given a second time here"),
+    "a number without end": ("a = " + "9" * 5000, ": holds a number of too many digits"),
+    "nested without end": ("a = " + "[" * 20000, ": is nested too deeply"),
+    "unknown table": ("[plugin.clock]", "1: plugin: unknown key; did you mean 'plugins'?"),
+    "unknown and nothing near": (
+        "[xyz]",
+        "1: xyz: unknown key; there are: host, plugins, discover",
+    ),
+    "a plugin at the top": (
+        "[clock]\nsource = 'x'",
+        "1: clock: unknown table; for a plugin write [plugins.clock]",
+    ),
+    "a dotted name": (
+        "[plugins.a.b]\nsource = 'x'",
+        '1: plugins.a.b: unknown key; for a plugin named "a.b" quote',
+    ),
+    "plugins no table": ("plugins = 3", "1: plugins: expected a table, found the number 3"),
+    "plugins an array": ("[[plugins]]", "1: plugins: expected a table, found an array"),
+    "host no table": ("host = true", "1: host: expected a table, found the boolean true"),
+    "unknown in host": (
+        "[host]\nworker = 3",
+        "2: host.worker: unknown key; did you mean 'workers'?",
+    ),
+    "no duration": (
+        '[host]\nstart_timeout = "soon"',
+        "2: host.start_timeout: expected a duration above 0, such as",
+    ),
+    "a duration of 0": ("[host]\nstop_timeout = 0", "found the number 0"),
+    "a duration of nan": ("[host]\nstop_timeout = nan", "found the number nan"),
+    "a duration of true": ("[host]\nstop_timeout = true", "found the boolean true"),
+    "no workers": (
+        "[host]\nworkers = 0",
+        "2: host.workers: expected a whole number from 1 to 1024, found",
+    ),
+    "half workers": ("[host]\nworkers = 1.5", "found the number 1.5"),
+    "a date": ("[host]\nworkers = 1979-05-27", "found the date or time 1979-05-27"),
+    "a bad name": (
+        '[plugins."a b"]\nsource = "x"',
+        "1: plugins.\"a b\": plugin name is 'a b'; a name begins",
+    ),
+    "an empty name": ('[plugins.""]\nsource = "x"', '1: plugins."": plugin name is empty'),
+    "a source only": (
+        '[plugins]\nclock = "file:x.py"',
+        "2: plugins.clock: expected a table with a source, found the text",
+    ),
+    "no source": ("[plugins.clock]", '1: plugins.clock: has no source; expected source = "..."'),
+    "a misspelt source": (
+        "[plugins.clock]\nsorce = 'x'",
+        "2: plugins.clock.sorce: unknown key; did you mean 'source'?",
+    ),
+    "an empty source": (
+        '[plugins.clock]\nsource = " "',
+        "2: plugins.clock.source: expected a source, such as",
+    ),
+    "an array of sources": ("[plugins.clock]\nsource = ['a']", "found an array"),
+    "config no table": (
+        CLOCK + "config = 1",
+        "3: plugins.clock.config: expected a table, found the number 1",
+    ),
+    "requires a text": (
+        CLOCK + 'requires = "a"',
+        '3: plugins.clock.requires: expected an array of texts, such as ["database"]',
+    ),
+    "requires numbers": (CLOCK + "requires = [1]", "expected an array of texts"),
+    "no isolation": (
+        CLOCK + 'isolation = "proces"',
+        '3: plugins.clock.isolation: expected "none" or "process" or "confined", found',
+    ),
+    "no restart": (
+        CLOCK + "restart = 1",
+        '3: plugins.clock.restart: expected "temporary" or "transient" or "permanent"',
+    ),
+    "enabled no bool": (
+        CLOCK + 'enabled = "yes"',
+        "3: plugins.clock.enabled: expected true or false, found the text 'yes'",
+    ),
+    "isolated in vain": (
+        CLOCK + 'isolation = "process"',
+        '3: plugins.clock.isolation: "process" is not available in this version',
+    ),
+    "confined in vain": (
+        '[plugins.a]\nsource = "exec:./a"\nisolation = "confined"',
+        '3: plugins.a.isolation: "confined" is not available',
+    ),
+    "unknown requirement": (
+        CLOCK + 'requires = ["clok"]',
+        "3: plugins.clock.requires: requires 'clok', which is not among the plugins; did you ",
+    ),
+    "a requirement of itself": (
+        CLOCK + 'requires = ["clock"]',
+        "3: plugins.clock.requires: a cycle: 'clock' requires 'clock'",
+    ),
+    "a disabled requirement": (
+        CLOCK + "requires = ['b']\n[plugins.b]\nenabled = false",
+        "requires 'b', which is disabled",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), MISFITS.values(), ids=MISFITS)
+def test_what_does_not_fit_is_named_with_its_file_line_and_key(write, content, problem):
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(content))
+    error = caught.value
+    assert isinstance(error, PluginError)
+    assert isinstance(error, ValueError)
+    assert error.path == "plugkeep.toml"
+    assert any(problem in each for each in error.problems), error.problems
+    assert all(each.startswith("plugkeep.toml:") for each in error.problems)
+    assert all(each in str(error) for each in error.problems)
+
+
+def test_every_problem_is_listed_in_the_order_of_the_file(write):
+    with pytest.raises(ConfigError) as caught:
+        read_config(
+            write("""[plugins.a]
+source = 1
+requires = ["b"]
+[plugins.b]
+source = "file:b.py"
+requires = ["nobody"]
+[plugins.c]
+source = "file:c.py"
+requires = ["d"]
+[plugins.d]
+source = "file:d.py"
+requires = ["c"]
+[host]
+start_timeout = "never"
+""")
+        )
+    assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
+        ["plugkeep.toml:2", "plugins.a.source"],
+        ["plugkeep.toml:6", "plugins.b.requires"],
+        ["plugkeep.toml:9", "plugins.c.requires"],
+        ["plugkeep.toml:14", "host.start_timeout"],
+    ]
+    assert "'c' requires 'd' requires 'c'" in str(caught.value)
+    assert str(caught.value).startswith("plugkeep.toml has 4 problems; nothing has started:\n  ")
+
+
+def test_a_requirement_of_a_plugin_that_has_problems_is_no_second_problem(write):
+    _, problems = examine(write(CLOCK + 'requires = ["b"]\n[plugins.b]\nsource = 1\n'))
+    assert [problem.key for problem in problems] == ["plugins.b.source"]
+
+
+def test_problems_are_data_too(write):
+    _, (problem,) = examine(write("[host]\n\nworker = 1"))
+    assert (problem.file, problem.line, problem.key) == ("plugkeep.toml", 3, "host.worker")
+    assert problem.message == "unknown key; did you mean 'workers'?"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("nowhere.toml", "nowhere.toml: there is no such file"),
+        (".", ".: is a directory; expected a TOML file in it, by name"),
+        ("a\0b", "cannot be read"),
+        ("/dev/zero", "/dev/zero: is larger than 1MiB"),
+        ("plugkeep.toml/x", "plugkeep.toml/x: cannot be read: Not a directory"),
+    ],
+)
+def test_what_is_no_readable_file(write, path, problem):
+    write("")
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert problem in str(caught.value)
+    assert caught.value.path == path
+
+
+def test_a_file_that_is_not_utf_8_is_named_with_the_line_and_the_byte(write):
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(b"[host]\n# caf\xe9\n"))
+    assert str(caught.value) == ("plugkeep.toml:2: is not UTF-8: found byte 0xe9; save it as UTF-8")
+
+
+READ_AS_SOMEBODY_ELSE = """
+import os, sys
+from plugkeep.config import read_config
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    read_config(sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_file_that_may_not_be_read():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder, "plugkeep.toml")
+        file.touch(mode=0)
+        command = [sys.executable, "-c", READ_AS_SOMEBODY_ELSE, file]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    reason = "cannot be read: Permission denied"
+    assert result.stdout == f"ConfigError {file}: {reason}\n", result.stderr
