@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plugkeep.loaders import get_include as get_include
     from plugkeep.loaders import load as load
     from plugkeep.loaders import load_so as load_so
+    from plugkeep.loaders.native import NativePlugin as NativePlugin
     from plugkeep.plugin import Configurable as Configurable
     from plugkeep.plugin import Factory as Factory
     from plugkeep.plugin import Plugin as Plugin
@@ -38,6 +39,7 @@ _HOMES = {
     "host": ("Host",),
     "lifecycle": ("State",),
     "loaders": ("get_include", "load", "load_so"),
+    "loaders.native": ("NativePlugin",),
     "plugin": ("Configurable", "Factory", "Plugin", "Requiring", "RouteProvider"),
     "registry": ("Registry",),
     "routing": ("Route", "RouteTable", "register_route_providers"),

@@ -121,12 +121,23 @@ class InvalidFactoryError(RegistryError, TypeError):
     """Raised when a value that cannot be called is registered as a factory."""
 
 
-class RouteConflictError(RegistryError):
-    """Raised when two plugins claim the same route; `other` is the one that had it first."""
+class InvalidRouteError(RegistryError, ValueError):
+    """Raised for a route that cannot be one, and for a plugin whose `routes()` gives none."""
 
-    def __init__(self, message: str, *, plugin: str | None, other: str | None) -> None:
+
+class RouteConflictError(RegistryError):
+    """Raised when two plugins claim the same route; `other` is the one that had it first.
+
+    `method` and `path` are the route that was refused.
+    """
+
+    def __init__(
+        self, message: str, *, plugin: str | None, other: str | None, method: str, path: str
+    ) -> None:
         super().__init__(message, plugin=plugin)
         self.other = other
+        self.method = method
+        self.path = path
 
 
 # --- Load -------------------------------------------------------------------------------------
@@ -177,6 +188,13 @@ class AbiVersionError(LoadError):
 
 class NotALibraryError(LoadError):
     """Raised when the file exists but the system's loader refuses it as a shared library."""
+
+
+class MissingExtraError(LoadError, ImportError):
+    """Raised when an optional part of plugkeep is used whose packages are not installed.
+
+    `source` is the package that is missing. The message says which extra brings it.
+    """
 
 
 class ImportFailedError(LoadError, ImportError):
@@ -301,11 +319,11 @@ class ProgramNotFoundError(LaunchError, FileNotFoundError):
 
 
 class AlreadyStartedError(SandboxError):
-    """Raised when a sandbox that is running is started again."""
+    """Raised when a sandbox, or a native plugin, that is running is started again."""
 
 
 class NotStartedError(SandboxError):
-    """Raised when a sandbox that is not running is stopped or called."""
+    """Raised when a sandbox, or a native plugin, that is not running is stopped or called."""
 
 
 class ProcessExitedError(SandboxError):
@@ -428,3 +446,9 @@ class ConfigError(PluginError, ValueError):
         super().__init__(message, plugin=plugin)
         self.path = path
         self.problems = problems
+
+
+class ConfigNotFoundError(ConfigError, FileNotFoundError):
+    """Raised when the file or folder that is to be read does not exist."""
+
+    __new__ = FileNotFoundError.__new__  # type: ignore[assignment]  # not that of ValueError

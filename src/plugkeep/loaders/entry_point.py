@@ -1,0 +1,49 @@
+"""``entry-point:GROUP/NAME``: an entry point of an installed distribution."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from plugkeep.errors import InvalidSourceError, SourceNotFoundError, did_you_mean
+from plugkeep.loaders._source import FORMS
+from plugkeep.loaders.python import load_module
+from plugkeep.plugin import FACTORY_SYMBOL
+
+if TYPE_CHECKING:
+    from plugkeep.loaders._factory import LoadedFactory
+    from plugkeep.loaders._source import Source
+
+
+def load(source: Source) -> LoadedFactory:
+    """Return the factory that the entry point in `source` leads to.
+
+    Where several distributions have the same, the first on ``sys.path`` counts.
+    """
+    group, _, name = source.rest.partition("/")
+    if not group or not name:
+        raise InvalidSourceError(
+            f"source {source.text!r} is not written {FORMS['entry-point']}", source=source.text
+        )
+    entry = next((entry for entry in entry_points(group=group) if entry.name == name), None)
+    if entry is None:
+        raise SourceNotFoundError(_none_of(group, name), source=source.text)
+    value = entry.value.partition("[")[0]  # without extras
+    module, colon, attribute = (part.strip() for part in value.partition(":"))
+    what = f"module {module} of entry point {source.rest}{_distribution(entry)}"
+    return load_module(source, module, attribute if colon else FACTORY_SYMBOL, what)
+
+
+def _none_of(group: str, name: str) -> str:
+    every = entry_points()
+    if group not in every.groups:
+        return (
+            f"no installed distribution has entry points in group {group!r}"
+            f"{did_you_mean(group, every.groups)}"
+        )
+    near = did_you_mean(name, every.select(group=group).names)
+    return f"no installed distribution has an entry point {name!r} in group {group!r}{near}"
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""

@@ -1,0 +1,50 @@
+"""``file:PATH[:ATTRIBUTE]``: a Python file, executed afresh each time that it is loaded."""
+
+from __future__ import annotations
+
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING
+
+from plugkeep.loaders._factory import factory_in, import_for
+from plugkeep.loaders._files import check_file
+from plugkeep.loaders._modules import execute, unique_name
+from plugkeep.loaders.python import is_dotted
+from plugkeep.plugin import FACTORY_SYMBOL
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from plugkeep.loaders._factory import LoadedFactory
+    from plugkeep.loaders._source import Source
+
+
+class _FreshLoader(SourceFileLoader):
+    """Compiles what the file says now.
+
+    The cache of compiled files goes by whole seconds of mtime and by size: it would bring back
+    the old code after a quick edit. Nor is anything to be written into a plugin's folder.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def load(source: Source) -> LoadedFactory:
+    """Return the factory in the Python file that `source` names."""
+    text, attribute = _split(source.rest)
+    path = source.path(text)
+    check_file(path, source.text)
+    name = unique_name(path)
+    what = f"file {str(path)!r}"
+    loader = _FreshLoader(name, str(path))
+    module = import_for(source, what, lambda: execute(name, path, loader))
+    return factory_in(module, attribute, what, source)
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Return the path and the attribute; a colon may be part of the path."""
+    path, _, attribute = rest.rpartition(":")
+    if path and not rest.endswith(".py") and is_dotted(attribute):
+        return path, attribute
+    return rest, FACTORY_SYMBOL
