@@ -58,6 +58,16 @@ def load(
         raise
 
 
+def kind_of(
+    source: str | os.PathLike[str] | PluginSpec, *, base: str | os.PathLike[str] | None = None
+) -> str:
+    """Return which kind of source `source` is, such as ``"python"`` or ``"exec"``; load nothing.
+
+    Raises InvalidSourceError for what is of no kind, and where a bare path leads to nothing.
+    """
+    return Source.parse(source, base).kind
+
+
 def load_so(path: str | os.PathLike[str]) -> LoadedFactory:
     """Return the factory in the native library at `path`, whatever its suffix.
 
