@@ -1,0 +1,85 @@
+"""From the registry into the table: the routes that plugins offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Protocol, TypeVar
+
+from plugkeep.errors import InvalidRouteError
+from plugkeep.events import Event, Started, Unregistered
+from plugkeep.plugin import ProtocolOf, RouteProvider
+from plugkeep.routing.route import Route
+from plugkeep.routing.table import RouteTable, check_route
+
+Capability = TypeVar("Capability")
+
+
+class Plugins(Protocol):
+    """What is needed of a registry here."""
+
+    def __iter__(self) -> Iterator[str]: ...
+    def capability(self, name: str, protocol: ProtocolOf[Capability], /) -> Capability | None: ...
+    def subscribe(self, listener: Callable[[Event], object], /) -> Callable[[], None]: ...
+
+
+def register_route_providers(registry: Plugins, table: RouteTable) -> int:
+    """Put the routes of every running `RouteProvider` into `table`; return how many.
+
+    In the order in which the plugins were registered; those without routes are passed over.
+    All routes or, on an error, none. May be called again: what a plugin says now replaces what
+    it said before, and plugins that do not run keep what they have, to answer 503.
+
+    Raises RouteConflictError naming two plugins that want the same route, InvalidRouteError
+    naming a plugin whose `routes()` raises or returns anything but routes.
+    """
+    routes = {name: _routes_of(registry, name) for name in registry}
+    offered = {name: theirs for name, theirs in routes.items() if theirs is not None}
+    table.replace(offered)
+    return sum(map(len, offered.values()))
+
+
+def follow_routes(registry: Plugins, table: RouteTable) -> Callable[[], None]:
+    """Keep `table` up to date with `registry` until the function that is returned is called.
+
+    A plugin's routes join when it has started and leave when it is unregistered; between a stop
+    and a start they stay, to answer 503. A conflict is then an error of the listener, which the
+    registry logs: the plugin runs on without routes.
+    """
+    offering: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Unregistered):
+            table.remove(event.plugin)
+        elif isinstance(event, Started):
+            routes = _routes_of(registry, event.plugin)
+            if routes is not None:
+                offering.add(event.plugin)
+            if event.plugin in offering:  # or was, before it was replaced by another plugin
+                table.replace({event.plugin: routes or ()})
+
+    return registry.subscribe(listen)
+
+
+def _routes_of(registry: Plugins, name: str) -> tuple[Route, ...] | None:
+    """Return the routes a plugin offers; None if it does not run or is no provider."""
+    provider = registry.capability(name, RouteProvider)
+    return None if provider is None else _ask(name, provider)
+
+
+def _ask(name: str, provider: RouteProvider) -> tuple[Route, ...]:
+    try:
+        offered: object = provider.routes()
+        if isinstance(offered, Iterable) and not isinstance(offered, (str, bytes, Mapping)):
+            return tuple(check_route(route) for route in offered)
+    except Exception as cause:
+        reason = f"{type(cause).__name__}: {cause}"
+        raise InvalidRouteError(
+            f"routes() of plugin {name!r} failed: {reason}", plugin=name
+        ) from cause
+    if isinstance(offered, Coroutine):
+        offered.close()  # or Python warns that it was never awaited
+    raise InvalidRouteError(
+        f"routes() of plugin {name!r} returned {offered!r}; it takes an iterable of Route, "
+        f"empty for none",
+        plugin=name,
+    )
