@@ -31,6 +31,7 @@ check: setup ## Check style, types and import layers
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python --project tests/typing
 	$(BIN)/lint-imports --no-cache
 
 format: setup ## Put the code into its style, mending what can be mended

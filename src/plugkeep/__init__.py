@@ -51,7 +51,7 @@ _home_of = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_home_of]
 
 
-def __getattr__(name: str) -> object:
+def _look_up(name: str) -> object:
     # Errors are many: all of them are here, too, without being listed twice.
     from importlib import import_module
 
@@ -61,6 +61,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'plugkeep' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"plugkeep.{_home_of[name]}"), name)
     return value
+
+
+if not TYPE_CHECKING:  # to a type checker it would mean that every name exists
+    __getattr__ = _look_up
 
 
 def __dir__() -> list[str]:
