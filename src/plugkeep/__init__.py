@@ -48,7 +48,7 @@ _HOMES = {
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *_home_of]
+__all__ = ["__version__", *_home_of]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def _look_up(name: str) -> object:
