@@ -1,0 +1,5 @@
+"""Plugins in processes of their own. A sandbox is itself a plugin, so a registry never knows."""
+
+from plugkeep.sandbox.exec import ExecSandbox as ExecSandbox
+
+__all__ = ["ExecSandbox"]

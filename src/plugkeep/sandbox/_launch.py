@@ -1,0 +1,148 @@
+"""From a command to a running process, or to an error that says what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+from plugkeep.errors import LaunchError, ProgramNotFoundError
+from plugkeep.sandbox._process import ChildProcess, Process
+
+#: Starts a process, or raises LaunchError. The seam for other places where one may run.
+Launch = Callable[[], Process]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to execute, and in which surroundings, on behalf of `plugin`."""
+
+    plugin: str
+    #: A bare name, looked up on PATH, or an absolute path.
+    path: str
+    args: tuple[str, ...]
+    #: The whole environment; None: the host's.
+    env: Mapping[str, str] | None
+    #: The working directory; None: the host's.
+    cwd: str | None
+
+    def launch(self) -> ChildProcess:
+        """Start it in a session of its own, so that Ctrl-C in the host's terminal spares it.
+
+        Raises LaunchError, and ProgramNotFoundError where there is no such program.
+        """
+        program = self._find() if "/" not in self.path else self.path
+        pipes: list[int] = []
+        try:
+            for _ in range(3):
+                pipes += os.pipe()
+            child_in, stdin, stdout, child_out, stderr, child_err = pipes
+            popen = Popen(
+                [program, *self.args],
+                stdin=child_in,
+                stdout=child_out,
+                stderr=child_err,
+                env=self.env,
+                cwd=self.cwd,
+                start_new_session=True,
+            )
+            process = ChildProcess(popen, stdin, stdout, stderr)
+        except OSError as error:
+            _close(pipes)
+            raise self._diagnose(program, error) from error
+        except BaseException:
+            _close(pipes)
+            raise
+        _close((child_in, child_out, child_err))
+        return process
+
+    def _find(self) -> str:
+        """Look the bare name up on the host's PATH, whatever PATH the plugin is to have."""
+        for folder in os.get_exec_path():
+            candidate = Path(folder, self.path)
+            if candidate.is_file() and os.access(candidate, os.X_OK):
+                return str(candidate.absolute())
+        here = ""
+        if Path(self.path).exists():
+            here = f"; for the one in this folder write './{self.path}'"
+        raise ProgramNotFoundError(
+            f"plugin {self.plugin!r} cannot start: no program {self.path!r} on PATH{here}",
+            plugin=self.plugin,
+        )
+
+    def _diagnose(self, program: str, error: OSError) -> LaunchError:
+        """Return `error` as one that says what is wrong with which file."""
+        kind: type[LaunchError] = LaunchError
+        if self.cwd is not None and not Path(self.cwd).is_dir():
+            reason = f"its working directory {self.cwd!r} does not exist or is no directory"
+        elif error.errno in _MISSING and not os.path.lexists(program):
+            kind, reason = ProgramNotFoundError, f"{program!r} does not exist"
+        elif (hint := _HINTS.get(error.errno or 0)) and (advice := hint(Path(program))):
+            reason = f"{program!r} {advice}"
+        else:
+            reason = f"executing {program!r} failed: {error.strerror or error}"
+        diagnosis = kind(f"plugin {self.plugin!r} cannot start: {reason}", plugin=self.plugin)
+        diagnosis.errno, diagnosis.filename = error.errno, program
+        return diagnosis
+
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+
+def _interpreter(program: Path) -> str:
+    """Return what stands on the ``#!`` line, else ""."""
+    try:
+        with program.open("rb") as file:
+            first = file.readline(256)
+    except OSError:
+        return ""
+    return os.fsdecode(first[2:].lstrip().removesuffix(b"\n")) if first.startswith(b"#!") else ""
+
+
+def _hint_not_found(program: Path) -> str:
+    interpreter = _interpreter(program)
+    if interpreter.endswith("\r"):
+        return "has a #! line that ends in a carriage return; save it with Unix line endings"
+    if interpreter:
+        return f"names an interpreter that does not exist: #!{interpreter}; correct its first line"
+    return "exists, but what it is to be run by does not: a broken link, or a missing ELF loader"
+
+
+def _hint_permission(program: Path) -> str:
+    if program.is_dir():
+        return "is a directory; name the program in it"
+    if not program.exists():
+        return ""
+    if not program.is_file():
+        return "is no regular file"
+    if not os.access(program, os.X_OK):
+        return f"is not executable; run: chmod +x {program}"
+    return (
+        "may not be executed: its #! interpreter is not executable, or its disk is mounted noexec"
+    )
+
+
+def _hint_format(program: Path) -> str:
+    with program.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"\x7fELF":
+        return "was built for another kind of machine"
+    if not magic:
+        return "is an empty file"
+    return "is no program; a script begins with a line such as #!/bin/sh"
+
+
+_HINTS: dict[int, Callable[[Path], str]] = {
+    errno.ENOENT: _hint_not_found,
+    errno.EACCES: _hint_permission,
+    errno.ENOEXEC: _hint_format,
+    errno.ETXTBSY: lambda _: "is being written; close it first",
+}
+
+
+def _close(descriptors: tuple[int, ...] | list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,143 @@
+"""A process: waiting for it, killing it with all its group, and learning how it ended."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from subprocess import Popen
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: with a status, by a signal, or nobody knows (both None)."""
+
+    returncode: int | None = None
+    signal: int | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Nothing is known to have gone wrong."""
+        return not self.returncode and self.signal is None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"was ended by {signal_name(self.signal)}"
+        if self.returncode is not None:
+            return f"exited with status {self.returncode}"
+        return "ended, how is unknown (other code in the host has waited for it)"
+
+
+class Process(Protocol):
+    """Where a plugin runs, apart from what is said to it.
+
+    Its three descriptors are the host's ends of the pipes, non-blocking, and the owner's to close;
+    `exit_fd` becomes readable when the process ends.
+    """
+
+    pid: int
+    stdin: int
+    stdout: int
+    stderr: int
+    exit_fd: int
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait `timeout` seconds for its end; say whether it has ended."""
+        ...
+
+    def kill(self, number: int) -> None:
+        """Send a signal to it and all its group, if it has not been collected yet."""
+        ...
+
+    def collect(self) -> Exit:
+        """Kill what remains of its group, leave no zombie, and say how it ended."""
+        ...
+
+
+class ChildProcess:
+    """A child of this process, leader of its own session and group."""
+
+    def __init__(self, popen: Popen[bytes], stdin: int, stdout: int, stderr: int) -> None:
+        """Take over a process and its pipes. Where that fails, the process is killed."""
+        self.pid = popen.pid
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        self._popen = popen
+        self._exit: Exit | None = None
+        # Held where the process might be collected meanwhile: its number is only ours until then.
+        self._lock = threading.Lock()
+        try:
+            for descriptor in (stdin, stdout, stderr):
+                os.set_blocking(descriptor, False)
+            self.exit_fd = os.pidfd_open(popen.pid)
+        except BaseException:
+            os.killpg(popen.pid, signal.SIGKILL)
+            popen.wait()
+            raise
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait `timeout` seconds for its end; say whether it has ended."""
+        with self._lock:
+            if self._exit is not None:
+                return True
+            poller = select.poll()
+            poller.register(self.exit_fd, select.POLLIN)
+        return bool(poller.poll(milliseconds(timeout)))
+
+    def kill(self, number: int) -> None:
+        """Send a signal to it and all its group, if it has not been collected yet."""
+        with self._lock:
+            if self._exit is None:
+                self._kill_group(number)
+
+    def collect(self) -> Exit:
+        """Kill what remains of its group, leave no zombie, and say how it ended."""
+        with self._lock:
+            if self._exit is None:
+                # The zombie keeps the number of the group ours: first kill, then reap.
+                self._kill_group(signal.SIGKILL)
+                self._exit = self._peek() or Exit()
+                self._popen.poll()
+                os.close(self.exit_fd)
+            return self._exit
+
+    def _kill_group(self, number: int) -> None:
+        # Where others have reaped it (SIGCHLD ignored, os.wait in the host), its number may
+        # belong to somebody else by now. Not permitted: all who remain have changed their user.
+        with suppress(ChildProcessError, ProcessLookupError, PermissionError):
+            self._waitid()
+            os.killpg(self.pid, number)
+
+    def _peek(self) -> Exit | None:
+        """Say how it ended without reaping it; None while it runs."""
+        try:
+            result = self._waitid()
+        except ChildProcessError:
+            return Exit()
+        if result is None:
+            return None
+        if result.si_code == os.CLD_EXITED:
+            return Exit(returncode=result.si_status)
+        return Exit(signal=result.si_status)
+
+    def _waitid(self) -> os.waitid_result | None:
+        return os.waitid(os.P_PIDFD, self.exit_fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Return what `poll` takes for so many seconds; None, or infinity, is without limit."""
+    if seconds is None or math.isinf(seconds):
+        return None
+    return min(max(math.ceil(seconds * 1000), 0), 2**31 - 1)
+
+
+def signal_name(number: int) -> str:
+    """Return "SIGSEGV" for 11; real-time signals have only their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

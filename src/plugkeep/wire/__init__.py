@@ -1,0 +1,1 @@
+"""What is said between host and plugin. Pure: bytes in, verdicts out; no sockets, no clocks."""
