@@ -1,4 +1,4 @@
-"""What the value of each key may be. Each reader returns the value, or raises Misfit."""
+"""What the value of each key may be. Each reader returns the value, or raises ValueError."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from typing import Any, get_args
 
+from plugkeep.names import check_name
 from plugkeep.spec import Isolation, Restart
 from plugkeep.units import parse_duration
 
@@ -78,10 +79,16 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def names(value: object) -> tuple[str, ...]:
+    return tuple(check_name(each) for each in texts(value))
+
+
 def groups(value: object) -> tuple[str, ...]:
     """Entry point groups; ``true`` is the group that plugkeep gives to everybody."""
+    from plugkeep.discovery import GROUP
+
     if isinstance(value, bool):
-        return ("plugkeep.plugins",) if value else ()
+        return (GROUP,) if value else ()
     if isinstance(value, str) and value:
         return (value,)
     try:
@@ -110,7 +117,7 @@ DISCOVER: Mapping[str, Reader] = {"entry_points": groups, "directories": texts}
 PLUGIN: Mapping[str, Reader] = {
     "source": a_source,
     "config": a_table,
-    "requires": texts,
+    "requires": names,
     "isolation": one_of(get_args(Isolation)),
     "restart": one_of(get_args(Restart)),
     "start_timeout": a_timeout,

@@ -51,9 +51,18 @@ class HostConfig:
     #: On which line each key stands, as far as it was found.
     lines: Mapping[Key, int] = field(default_factory=dict, repr=False, hash=False)
 
-    def problem(self, key: Key, message: str) -> Problem:
-        """Return a problem with `key` in this file."""
-        return problem_at(self.path, self.lines, key, message)
+    def problem(self, spec: PluginSpec, key: Key, message: str) -> Problem:
+        """Return a problem with a key of a plugin's table, on its line if it is in this file."""
+        return problem_with(self.path, self.lines, spec, key, message)
+
+
+def problem_with(
+    file: str, lines: Mapping[Key, int], spec: PluginSpec, key: Key, message: str
+) -> Problem:
+    """Return a problem with a key of a plugin's table, in `file` or wherever the spec is from."""
+    if spec.origin == file:
+        return problem_at(file, lines, ("plugins", spec.name, *key), message)
+    return Problem(spec.origin or spec.source, message, key=dotted((spec.name, *key)))
 
 
 def problem_at(file: str, lines: Mapping[Key, int], key: Key, message: str) -> Problem:

@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.config import _values
 from plugkeep.config._lines import key_lines
-from plugkeep.config.model import HostConfig, Key, Problem, problem_at, rejected
-from plugkeep.errors import InvalidNameError, RequirementError, did_you_mean
+from plugkeep.config._toml import NO_FILE, UnreadableError, parse, read_text
+from plugkeep.config.model import HostConfig, Key, Problem, problem_at, problem_with, rejected
+from plugkeep.errors import (
+    ConfigError,
+    ConfigNotFoundError,
+    InvalidNameError,
+    InvalidSourceError,
+    RequirementError,
+    did_you_mean,
+)
+from plugkeep.loaders import kind_of
 from plugkeep.names import check_name
 from plugkeep.order import check_requirements
 from plugkeep.spec import PluginSpec
-from plugkeep.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from plugkeep.config._values import Reader
-
-#: More than anybody writes by hand; less than what /dev/zero would give.
-_LIMIT = 2**20
 
 
 def read_config(path: str | os.PathLike[str], *, known: Iterable[str] = ()) -> HostConfig:
     """Return what the TOML file at `path` says.
 
     `known` are names of plugins that the host registers by itself, so plugins of the file may
-    require them. Nothing of any plugin is loaded. Raises ConfigError listing every problem.
+    require them. Nothing of any plugin is loaded.
+
+    Raises ConfigError listing every problem; ConfigNotFoundError, which is one, for no file.
     """
     config, problems = examine(path, known=known)
-    if problems:
-        raise rejected(config.path, problems)
-    return config
+    if not problems:
+        return config
+    if problems[0].message == NO_FILE:
+        raise ConfigNotFoundError(str(problems[0]), path=config.path, problems=(str(problems[0]),))
+    raise rejected(config.path, problems)
 
 
 def examine(
@@ -45,57 +52,13 @@ def examine(
     """Return what fits of the file at `path`, and a problem for each thing that does not."""
     file = os.fspath(path)
     try:
-        text = _read(file)
-        tables = _parse(text)
-    except _UnreadableError as error:
+        text = read_text(file)
+        tables = parse(text)
+    except UnreadableError as error:
         return HostConfig(path=file), [Problem(file, str(error), error.line)]
     examination = _Examination(file, key_lines(text))
     config = examination.whole(tables, known)
     return config, sorted(examination.problems, key=lambda problem: problem.line or 0)
-
-
-class _UnreadableError(Exception):
-    def __init__(self, message: str, line: int | None = None) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def _read(file: str) -> str:
-    try:
-        with Path(file).open("rb") as stream:
-            content = stream.read(_LIMIT + 1)
-    except FileNotFoundError:
-        raise _UnreadableError("there is no such file") from None
-    except IsADirectoryError:
-        raise _UnreadableError("is a directory; expected a TOML file in it, by name") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _UnreadableError(f"cannot be read: {reason}") from None
-    if len(content) > _LIMIT:
-        raise _UnreadableError(f"is larger than {format_size(_LIMIT)}; expected a configuration")
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{content[error.start]:02x}"
-        raise _UnreadableError(f"is not UTF-8: found {byte}; save it as UTF-8", line) from None
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise _UnreadableError("is nested too deeply to be read") from None
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-    except ValueError:  # from int(), which bounds the digits that it takes
-        raise _UnreadableError("holds a number of too many digits") from None
-    place = re.search(r" \(at line (\d+), column \d+\)$", message)
-    line = int(place[1]) if place else text.count("\n") + 1
-    complaint = message[: place.start()] if place else message.replace(" (at end of document)", "")
-    if "Cannot overwrite" in message or "twice" in message:
-        complaint = "a key or table is given a second time here"
-    raise _UnreadableError(f"is not TOML: {complaint}", line)
 
 
 @dataclass(slots=True)
@@ -113,10 +76,14 @@ class _Examination:
         written: dict[str, Any] = top.get("plugins", {})
         specs = [self.plugin(name, value) for name, value in written.items()]
         plugins = [spec for spec in specs if spec]
-        disabled = [name for name, value in written.items() if _is_disabled(value)]
+        search = self.fit(("discover",), top.get("discover", {}), _values.DISCOVER)
+        plugins += self.discovered(search, written)
+        for spec in plugins:
+            self.available(spec)
         # Including those with problems of their own, which are no reason to report others.
-        known = [name for name in (*written, *known) if name not in disabled]
-        self.requirements(plugins, known, disabled)
+        names = dict.fromkeys((*written, *(spec.name for spec in plugins), *known))
+        disabled = {name for name, value in written.items() if _is_disabled(value)}
+        self.requirements(plugins, [name for name in names if name not in disabled], disabled)
         return HostConfig(
             path=self.file,
             plugins=tuple(plugins),
@@ -124,6 +91,11 @@ class _Examination:
             lines=self.lines,
             **host,
         )
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in the file start from."""
+        return Path(self.file).absolute().parent
 
     def note(self, key: Key, message: str) -> None:
         self.problems.append(problem_at(self.file, self.lines, key, message))
@@ -137,7 +109,7 @@ class _Examination:
                 continue
             try:
                 values[name] = readers[name](value)
-            except _values.Misfit as misfit:
+            except ValueError as misfit:
                 self.note((*at, name), str(misfit))
         return values
 
@@ -158,33 +130,74 @@ class _Examination:
             self.note(at, f'has no source; expected source = "...", {_values.SOURCE_HELP}')
         if "source" not in values:
             return None
-        self.isolation(at, values)
-        base = Path(self.file).absolute().parent
-        return PluginSpec(name=name, base=str(base), origin=self.file, **values)
+        return PluginSpec(name=name, base=str(self.folder), origin=self.file, **values)
 
-    def isolation(self, at: Key, values: dict[str, Any]) -> None:
-        isolation = values.get("isolation", "none")
-        is_program = values["source"].startswith("exec:")
-        if isolation != "none" and not (is_program and isolation == "process"):
-            self.note(
-                (*at, "isolation"),
-                f'"{isolation}" is not available in this version for this source; leave it out, '
-                "or make the plugin a program of its own (an exec: source)",
+    def discovered(
+        self, search: Mapping[str, Iterable[str]], written: Container[str]
+    ) -> list[PluginSpec]:
+        """Return what is found where the file says to look, but for what it names itself."""
+        from plugkeep.discovery import discover_entry_points
+
+        found: dict[str, PluginSpec] = {}
+        specs = [spec for path in search.get("directories", ()) for spec in self.in_folder(path)]
+        for group in search.get("entry_points", ()):
+            specs += discover_entry_points(group)
+        for spec in (spec for spec in specs if spec.name not in written):
+            first = found.setdefault(spec.name, spec)
+            if first is not spec:
+                self.note(
+                    ("discover",),
+                    f"finds two plugins named {spec.name!r}, {first.origin} and {spec.origin}; "
+                    f"say which with a source in [plugins.{spec.name}]",
+                )
+        return list(found.values())
+
+    def in_folder(self, path: str) -> list[PluginSpec]:
+        from plugkeep.discovery import discover_directory
+
+        try:
+            return discover_directory(self.folder / Path(path).expanduser())
+        except ConfigError as error:
+            for problem in error.problems:  # each begins with the manifest's own name
+                manifest, _, message = problem.partition(": ")
+                self.problems.append(Problem(manifest, message))
+            if not error.problems:
+                self.note(("discover", "directories"), str(error))
+        except RuntimeError as error:  # ~nobody
+            self.note(("discover", "directories"), str(error))
+        return []
+
+    def available(self, spec: PluginSpec) -> None:
+        """Note what fits, but is not to be had in this version."""
+        try:
+            is_program = kind_of(spec) == "exec"
+        except InvalidSourceError as error:
+            self.problems.append(self.problem(spec, "source", str(error)))
+            return
+        if spec.isolation != "none" and not (is_program and spec.isolation == "process"):
+            message = (
+                f'"{spec.isolation}" is not available in this version for this source; leave it '
+                "out, or make the plugin a program of its own (an exec: source)"
             )
-        if values.get("restart", "temporary") != "temporary":
-            key = (*at, "restart")
-            message = f'"{values["restart"]}" fits, but nothing restarts plugins in this version'
-            self.warnings.append(problem_at(self.file, self.lines, key, message))
+            self.problems.append(self.problem(spec, "isolation", message))
+        if spec.restart != "temporary":
+            message = f'"{spec.restart}" fits, but nothing restarts plugins in this version'
+            self.warnings.append(self.problem(spec, "restart", message))
 
-    def requirements(self, specs: list[PluginSpec], known: list[str], disabled: list[str]) -> None:
+    def problem(self, spec: PluginSpec, key: str, message: str) -> Problem:
+        return problem_with(self.file, self.lines, spec, (key,), message)
+
+    def requirements(
+        self, specs: Iterable[PluginSpec], known: Iterable[str], disabled: Container[str]
+    ) -> None:
         edges: dict[str, list[str]] = {name: [] for name in known}
         for spec in specs:
-            edges[spec.name] = [each for each in spec.requires if each in known]
-            for missing in (each for each in spec.requires if each not in known):
-                why = "is disabled" if missing in disabled else "is not among the plugins"
-                near = "" if missing in disabled else did_you_mean(missing, known)
-                key = ("plugins", spec.name, "requires")
-                self.note(key, f"requires {missing!r}, which {why}{near}")
+            edges[spec.name] += [each for each in spec.requires if each in edges]
+            for missing in (each for each in spec.requires if each not in edges):
+                gone = missing in disabled
+                why = "is disabled" if gone else f"is no plugin here{did_you_mean(missing, edges)}"
+                message = f"requires {missing!r}, which {why}"
+                self.problems.append(self.problem(spec, "requires", message))
         try:
             check_requirements(edges)
         except RequirementError as error:

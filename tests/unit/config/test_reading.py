@@ -89,7 +89,7 @@ def test_a_byte_order_mark_and_line_ends_of_other_systems_are_read(write):
 def test_plugins_may_require_what_the_host_registers_by_itself(write):
     file = write(CLOCK + 'requires = ["app"]')
     assert read_config(file, known=["app"]).plugins[0].requires == ("app",)
-    with pytest.raises(ConfigError, match="requires 'app', which is not among the plugins"):
+    with pytest.raises(ConfigError, match="requires 'app', which is no plugin here"):
         read_config(file)
 
 
@@ -163,6 +163,25 @@ MISFITS = {
         '[plugins.clock]\nsource = " "',
         "2: plugins.clock.source: expected a source, such as",
     ),
+    "an unknown kind": (
+        '[plugins.clock]\nsource = "fil:clock.py"',
+        "2: plugins.clock.source: source 'fil:clock.py' is of unknown kind 'fil'; did you mean",
+    ),
+    "a path to nothing": ('[plugins.a]\nsource = "./nothing"', "2: plugins.a.source: source "),
+    "no name in requires": (CLOCK + 'requires = ["a b"]', "3: plugins.clock.requires: plugin name"),
+    "discover no table": ("discover = 1", "1: discover: expected a table"),
+    "no group": (
+        "[discover]\nentry_points = 1",
+        "2: discover.entry_points: expected true, the name",
+    ),
+    "no folder": (
+        '[discover]\ndirectories = ["nowhere"]',
+        "2: discover.directories: '",
+    ),
+    "nobody's folder": (
+        '[discover]\ndirectories = ["~nobody-of-that-name/x"]',
+        "2: discover.directories: Could not determine home directory",
+    ),
     "an array of sources": ("[plugins.clock]\nsource = ['a']", "found an array"),
     "config no table": (
         CLOCK + "config = 1",
@@ -195,7 +214,7 @@ MISFITS = {
     ),
     "unknown requirement": (
         CLOCK + 'requires = ["clok"]',
-        "3: plugins.clock.requires: requires 'clok', which is not among the plugins; did you ",
+        "3: plugins.clock.requires: requires 'clok', which is no plugin here; did you ",
     ),
     "a requirement of itself": (
         CLOCK + 'requires = ["clock"]',
@@ -283,6 +302,79 @@ def test_a_file_that_is_not_utf_8_is_named_with_the_line_and_the_byte(write):
     with pytest.raises(ConfigError) as caught:
         read_config(write(b"[host]\n# caf\xe9\n"))
     assert str(caught.value) == ("plugkeep.toml:2: is not UTF-8: found byte 0xe9; save it as UTF-8")
+
+
+def test_a_missing_file_can_be_caught_as_such(write):
+    with pytest.raises(FileNotFoundError) as caught:
+        read_config("nowhere.toml")
+    assert isinstance(caught.value, ConfigError)
+    assert caught.value.problems == ("nowhere.toml: there is no such file",)
+
+
+# --- what is discovered -----------------------------------------------------------------------
+
+
+def add_manifest(name, text, directory="plugins"):
+    folder = Path(directory, name)
+    folder.mkdir(parents=True)
+    (folder / "plugin.toml").write_text(text)
+
+
+DISCOVER = '[discover]\ndirectories = ["plugins"]\n'
+
+
+def test_plugins_in_folders_come_after_those_of_the_file(write, tmp_path):
+    add_manifest("b", 'source = "file:b.py"\nversion = "2.1"\n')
+    add_manifest("a", 'source = "file:a.py"\nrequires = ["clock"]\n')
+    config = read_config(write(DISCOVER + CLOCK + 'requires = ["b"]'))
+    assert [spec.name for spec in config.plugins] == ["clock", "a", "b"]
+    b = config.plugins[2]
+    assert (b.version, b.base) == ("2.1", str(tmp_path / "plugins" / "b"))
+    assert b.origin.endswith("plugins/b/plugin.toml")
+
+
+def test_what_the_file_says_of_a_plugin_goes_before_what_is_found(write):
+    add_manifest("clock", 'source = "file:other.py"\n')
+    add_manifest("off", 'source = "file:off.py"\n')
+    config = read_config(write(DISCOVER + CLOCK + "[plugins.off]\nenabled = false\n"))
+    assert [(spec.name, spec.source) for spec in config.plugins] == [("clock", "file:clock.py")]
+
+
+def test_problems_of_manifests_are_listed_with_those_of_the_file(write):
+    add_manifest("a", "sorce = 1\n")
+    add_manifest("b", 'source = "file:b.py"\nisolation = "confined"\nrequires = ["clok"]\n', "more")
+    discover = '[discover]\ndirectories = ["plugins", "more"]\n'
+    _, problems = examine(write(discover + CLOCK + "restart = 1\n"))
+    found = [f"{Path(problem.file).parent.name}/{problem.message}" for problem in problems]
+    assert any(each.startswith("a/sorce: unknown key; did you mean 'source'?") for each in found)
+    assert any(each.startswith('b/"confined" is not available') for each in found), found
+    assert "b/requires 'clok', which is no plugin here; did you mean 'clock'?" in found
+    assert any(problem.key == "plugins.clock.restart" for problem in problems)
+
+
+def test_two_found_plugins_of_one_name_are_a_problem(write):
+    add_manifest("a", 'source = "file:a.py"\n')
+    add_manifest("a", 'source = "file:a.py"\n', "others")
+    file = write('[discover]\ndirectories = ["plugins", "others"]\n')
+    with pytest.raises(ConfigError, match="finds two plugins named 'a'"):
+        read_config(file)
+
+
+def test_plugins_of_installed_distributions(write, tmp_path, monkeypatch):
+    info = tmp_path / "site" / "acme-1.5.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.5\n")
+    text = "[plugkeep.plugins]\nacme = acme.plugin\n[acme.themes]\ndark = acme.dark:Theme\n"
+    (info / "entry_points.txt").write_text(text)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
+    monkeypatch.setenv("PLUGKEEP_CACHE_DIR", "")
+    (acme,) = read_config(write("[discover]\nentry_points = true")).plugins
+    assert (acme.name, acme.source, acme.version) == ("acme", "python:acme.plugin", "1.5")
+    (dark,) = read_config(write('[discover]\nentry_points = "acme.themes"')).plugins
+    assert dark.source == "python:acme.dark:Theme"
+    both = read_config(write('[discover]\nentry_points = ["plugkeep.plugins", "acme.themes"]'))
+    assert [spec.name for spec in both.plugins] == ["acme", "dark"]
+    assert read_config(write("[discover]\nentry_points = false")).plugins == ()
 
 
 READ_AS_SOMEBODY_ELSE = """

@@ -1,0 +1,96 @@
+"""From specs to plugins that are loaded and configured, ready to be registered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from plugkeep.config.model import rejected
+from plugkeep.config.typed import set_config
+from plugkeep.errors import LoadError, PluginError
+from plugkeep.loaders import load
+from plugkeep.sandbox import ExecSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from plugkeep.config.model import HostConfig, Key, Problem
+    from plugkeep.plugin import Plugin
+    from plugkeep.registry import Registry
+    from plugkeep.spec import PluginSpec
+
+
+class Fitting:
+    """One attempt to make the plugins of some specs; what does not fit is noted, and it goes on."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self._config = config
+        self.problems: list[Problem] = []
+        #: What raised them, where something did.
+        self.causes: list[Exception] = []
+
+    def build(self, spec: PluginSpec) -> Plugin | None:
+        """Return the plugin of `spec`, loaded and configured; None if it has problems."""
+        try:
+            plugin = load(self._limited(spec))()
+        except PluginError as error:
+            self.note(spec, ("source",) if isinstance(error, LoadError) else (), error)
+            return None
+        misfits = [(("config", *key), message) for key, message in set_config(plugin, spec)]
+        if not isinstance(plugin, ExecSandbox):  # which has got them from its loader
+            misfits += _set_timeouts(plugin, spec)
+        self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
+        return None if misfits else plugin
+
+    def _limited(self, spec: PluginSpec) -> PluginSpec:
+        """Return `spec` with the host's limits where it has none; they matter to sandboxes only.
+
+        Other plugins find the host's in the registry, and may have attributes that go before.
+        """
+        return replace(
+            spec,
+            start_timeout=spec.start_timeout or self._config.start_timeout,
+            stop_timeout=spec.stop_timeout or self._config.stop_timeout,
+        )
+
+    def note(self, spec: PluginSpec, key: Key, error: Exception) -> None:
+        """Note an error as a problem with a key of a plugin's table."""
+        self.problems.append(self._config.problem(spec, key, str(error)))
+        self.causes.append(error)
+
+    def raise_problems(self) -> None:
+        """Raise ConfigError if there was any problem; what raised them is its cause."""
+        if not self.problems:
+            return
+        causes = ExceptionGroup("plugins cannot be made", self.causes) if self.causes else None
+        raise rejected(self._config.path or self.problems[0].file, self.problems) from causes
+
+
+def populate(registry: Registry, specs: Iterable[PluginSpec], fitting: Fitting) -> None:
+    """Make and register the plugins of `specs`: all or, if `fitting` notes any problem, none."""
+    registered: list[str] = []
+    for spec in specs:
+        plugin = fitting.build(spec)
+        if plugin is None:
+            continue
+        try:
+            registry.register(plugin, name=spec.name, requires=spec.requires)
+            registered.append(spec.name)
+        except PluginError as error:
+            fitting.note(spec, (), error)
+    if fitting.problems:
+        for name in registered:
+            registry.unregister(name)
+
+
+def _set_timeouts(plugin: Plugin, spec: PluginSpec) -> list[tuple[Key, str]]:
+    """Set the plugin's own limits, where the registry looks for them."""
+    misfits: list[tuple[Key, str]] = []
+    for name in ("start_timeout", "stop_timeout"):
+        seconds = getattr(spec, name)
+        try:
+            if seconds is not None:
+                setattr(plugin, name, seconds)
+        except Exception as error:  # a property of the plugin's own
+            misfits.append(((name,), f"cannot be set on the plugin: {error!r}"))
+    return misfits

@@ -1,0 +1,301 @@
+"""The host: plugins from a configuration file, and whatever a process does with them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from plugkeep.config.model import HostConfig
+from plugkeep.config.reading import read_config
+from plugkeep.errors import LoadError, PluginError
+from plugkeep.host.building import Fitting, populate
+from plugkeep.lifecycle import UP, State
+from plugkeep.order import closure
+from plugkeep.registry import Registry
+from plugkeep.registry.registry import add_notes, not_started, raise_for, raise_or_note
+
+if TYPE_CHECKING:
+    import logging
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any
+
+    from plugkeep.routing import RouteTable
+    from plugkeep.spec import PluginSpec
+
+#: A method of the registry and the name of a plugin for it.
+_Task = tuple[str, str]
+
+
+class Host:
+    """A registry with the specs that its plugins came from.
+
+    `registry` is made where none is given; `workers` is how many plugins may start side by side,
+    None meaning one after another on the caller's thread. As a context manager, plain or
+    asynchronous, it is strict like the registry: all plugins start or none stays started.
+    """
+
+    def __init__(self, registry: Registry | None = None, *, workers: int | None = None) -> None:
+        self.registry = Registry() if registry is None else registry
+        self.workers = workers
+        self._specs: dict[str, PluginSpec] = {}
+        self._config = HostConfig(path="")
+
+    # --- assembling -----------------------------------------------------------------------
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], *, known: Iterable[str] = ()) -> Self:
+        """Return a host with the plugins of the TOML file at `path`, loaded and configured.
+
+        Nothing is started. `known` names plugins that will be registered with the host's registry
+        by code, so plugins of the file may require them.
+
+        Raises ConfigError listing every problem: of the file, or else of loading and configuring
+        its plugins; what a plugin's own code raised is in the error's cause, an ExceptionGroup.
+        """
+        return cls.from_config(read_config(path, known=known))
+
+    @classmethod
+    def from_config(cls, config: HostConfig) -> Self:
+        """Return a host with the plugins of `config`, as `from_file` does."""
+        registry = Registry(start_timeout=config.start_timeout, stop_timeout=config.stop_timeout)
+        host = cls(registry, workers=config.workers)
+        host._config = config
+        for warning in config.warnings:
+            _log().warning("%s", warning)
+        host.add(*config.plugins)
+        return host
+
+    def add(self, *specs: PluginSpec) -> None:
+        """Load, configure and register the plugin of each of `specs`: all or, on an error, none.
+
+        Raises ConfigError listing every problem.
+        """
+        fitting = Fitting(self._config)
+        populate(self.registry, specs, fitting)
+        fitting.raise_problems()
+        self._specs.update((spec.name, spec) for spec in specs)
+
+    @property
+    def specs(self) -> dict[str, PluginSpec]:
+        """What each plugin was made from, by name; plugins registered by code have no spec."""
+        return dict(self._specs)
+
+    # --- all plugins ----------------------------------------------------------------------
+
+    def start(self) -> list[PluginError]:
+        """Start every plugin that is not running and return what went wrong."""
+        return self.registry.start_all(workers=self.workers)
+
+    def stop(self) -> list[PluginError]:
+        """Stop every running plugin, the last started first, and return what went wrong."""
+        return self.registry.stop_all()
+
+    async def astart(self) -> list[PluginError]:
+        """Like `start`, for hosts that run an event loop."""
+        return await self.registry.astart_all(workers=self.workers)
+
+    async def astop(self) -> list[PluginError]:
+        """Like `stop`, for hosts that run an event loop."""
+        return await self.registry.astop_all()
+
+    def __enter__(self) -> Self:
+        try:
+            errors = self.start()
+        except PluginError:
+            raise  # before anything has started
+        except BaseException as cause:
+            add_notes(cause, self.stop())
+            raise
+        if errors:
+            raise ExceptionGroup(not_started(errors), [*errors, *self.stop()])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        raise_or_note(self.stop(), error)
+
+    async def __aenter__(self) -> Self:
+        try:
+            errors = await self.astart()
+        except PluginError:
+            raise  # before anything has started
+        except BaseException as cause:
+            add_notes(cause, await self.astop())
+            raise
+        if errors:
+            raise ExceptionGroup(not_started(errors), [*errors, *await self.astop()])
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        raise_or_note(await self.astop(), error)
+
+    def run(
+        self, *, strict: bool = False, when_started: Callable[[], object] = lambda: None
+    ) -> list[PluginError]:
+        """Start all plugins, wait for SIGINT, SIGTERM or SIGHUP, stop all; return what went wrong.
+
+        `when_started` is called in between. Plugins that fail do not keep the others from
+        running, unless `strict`; if none is running after the start, it ends at once. A further
+        signal while plugins stop gives up the one that is stopping just then and goes on with the
+        next. Asynchronous plugins are given an event loop, on a thread of its own.
+
+        Raises LifecycleError when called from another thread than the main one, and
+        RequirementError before anything starts.
+        """
+        from plugkeep.host.running import run
+
+        return run(self.registry, workers=self.workers, strict=strict, when_started=when_started)
+
+    # --- one plugin -----------------------------------------------------------------------
+
+    def restart(self, name: str) -> None:
+        """Stop a plugin and the running ones that require it, and start them again.
+
+        One that is not running is started. All is attempted; then the first error is raised, with
+        the others as its notes.
+        """
+        self._do(name, self._restarting(name))
+
+    def reload(self, name: str) -> None:
+        """Load a plugin's source afresh and put what it makes in the plugin's place.
+
+        Its configuration is the same. It and those that require it are stopped before and started
+        after if they were running; a failed plugin is started, too. A ``file:`` source is
+        executed again; of a module that can be imported only the factory is called again.
+
+        Raises ConfigError, having changed nothing, if the source cannot be loaded now; and
+        otherwise what `restart` does.
+        """
+        self._do(name, self._reloading(name))
+
+    async def arestart(self, name: str) -> None:
+        """Like `restart`, for hosts that run an event loop."""
+        await self._ado(name, self._restarting(name))
+
+    async def areload(self, name: str) -> None:
+        """Like `reload`, for hosts that run an event loop."""
+        await self._ado(name, self._reloading(name))
+
+    def _reloading(self, name: str) -> Iterator[_Task]:
+        state = self.registry.state(name)
+        spec = self._specs.get(name)
+        if spec is None:
+            raise LoadError(
+                f"plugin {name!r} was registered by code: there is no source to load it from again",
+                source="",
+                plugin=name,
+            )
+        fitting = Fitting(self._config)
+        plugin = fitting.build(spec)
+        fitting.raise_problems()
+        assert plugin is not None  # noqa: S101  # or there had been a problem
+        return self._restarting(
+            name,
+            lambda: self.registry.replace(name, plugin, requires=spec.requires),
+            start=state not in (State.REGISTERED, State.STOPPED),
+        )
+
+    def _restarting(
+        self, name: str, exchange: Callable[[], object] = lambda: None, *, start: bool = True
+    ) -> Iterator[_Task]:
+        """Yield what is to be done one after the other, exchanging the plugin in between."""
+        again = [each for each in self._needing(name) if self.registry.state(each) in UP]
+        yield "stop", name
+        exchange()
+        if start:
+            yield from (("start", each) for each in dict.fromkeys((name, *again)))
+
+    def _needing(self, name: str) -> list[str]:
+        """Return `name` and all that directly or indirectly require it, in order of start."""
+        users: dict[str, list[str]] = {name: []}
+        for each, required in self.registry.requirements().items():
+            for requirement in required:
+                users.setdefault(requirement, []).append(each)
+        needing = closure(name, users)
+        return [each for each in self.registry.start_order() if each in needing]
+
+    def _do(self, name: str, tasks: Iterator[_Task]) -> None:
+        errors: list[PluginError] = []
+        for verb, each in tasks:
+            try:
+                getattr(self.registry, verb)(each)
+            except PluginError as error:
+                errors.append(error)
+        raise_for(name, errors)
+
+    async def _ado(self, name: str, tasks: Iterator[_Task]) -> None:
+        errors: list[PluginError] = []
+        for verb, each in tasks:
+            try:
+                await getattr(self.registry, f"a{verb}")(each)
+            except PluginError as error:
+                errors.append(error)
+        raise_for(name, errors)
+
+    # --- the web --------------------------------------------------------------------------
+
+    @cached_property
+    def routes(self) -> RouteTable:
+        """The routes of all plugins, as they come and go; the host may add its own."""
+        from plugkeep.routing import RouteTable, follow_routes, register_route_providers
+
+        table = RouteTable()
+        follow_routes(self.registry, table)
+        register_route_providers(self.registry, table)
+        return table
+
+    def asgi(self, *, strict: bool = False, **options: Any) -> Any:
+        """Return an ASGI application: the routes of all plugins, and their lives as its lifespan.
+
+        Plugins start when the server starts and stop when it stops. One that fails is logged and
+        its routes are missing, or answer 503; with `strict` the server does not start then.
+        `options` are those of `plugkeep.web.asgi`, such as `authorize`.
+        """
+        from plugkeep.web import asgi
+
+        @asynccontextmanager
+        async def lifespan(_app: object) -> AsyncIterator[None]:
+            if strict:
+                async with self:
+                    yield
+                return
+            _report(await self.astart())
+            try:
+                yield
+            finally:
+                _report(await self.astop())
+
+        return asgi(self.routes, registry=self.registry, lifespan=lifespan, **options)
+
+    def wsgi(self, **options: Any) -> Any:
+        """Return a WSGI application with every plugin's routes.
+
+        WSGI has no lifespan: start and stop the host around it. `options` are those of
+        `plugkeep.web.wsgi`.
+        """
+        from plugkeep.web import wsgi
+
+        return wsgi(self.routes, registry=self.registry, **options)
+
+
+def _report(errors: list[PluginError]) -> None:
+    for error in errors:
+        _log().error("%s", error)
+
+
+def _log() -> logging.Logger:
+    import logging
+
+    return logging.getLogger("plugkeep.host")

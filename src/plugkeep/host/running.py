@@ -1,0 +1,162 @@
+"""Running a registry until a signal says to stop: the part of a host that owns the process.
+
+Plugins are driven on the main thread, as plain code expects (SQLite connections and signal
+handlers want one thread); where any plugin is asynchronous, by an event loop on another thread,
+so that a signal finds the main thread free in either case.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from plugkeep.errors import LifecycleError, PluginError
+from plugkeep.events import StartFailed, StartSkipped, StopFailed
+from plugkeep.lifecycle import UP
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from plugkeep.events import Event
+    from plugkeep.registry import Registry
+
+#: Does one thing that a registry can do: ``drive("start_all", workers=2)``.
+Drive = Callable[..., Any]
+
+_FAILURES = (StartFailed, StartSkipped, StopFailed)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Raised on the main thread by the signals that end a run."""
+
+
+class Interrupts:
+    """Raises `Interrupted` for each signal, but only while `armed`, and once for each arming.
+
+    So a signal ends what is going on at the moment (a start, the waiting, a stop that hangs) and
+    never the code that clears up after it.
+    """
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.received: signal.Signals | None = None
+
+    def arrived(self, number: int, _frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        if self.armed:
+            self.armed = False
+            raise Interrupted(self.received.name)
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Take over SIGINT, SIGTERM and SIGHUP; those that were ignored stay ignored (nohup)."""
+    if threading.current_thread() is not threading.main_thread():
+        raise LifecycleError(
+            "signals can only be handled on the main thread; elsewhere use start() and stop()"
+        )
+    found = Interrupts()
+    heeded = [each for each in _SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, found.arrived) for each in heeded}
+    try:
+        yield found
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def driving(registry: Registry) -> Iterator[Drive]:
+    """Yield what drives `registry`: here, or in an event loop if any plugin is asynchronous."""
+    if not has_async_plugins(registry):
+        yield lambda verb, *args, **options: getattr(registry, verb)(*args, **options)
+        return
+    from anyio.from_thread import start_blocking_portal
+
+    with start_blocking_portal("asyncio") as portal:
+
+        async def asynchronously(verb: str, args: Any, options: Any) -> Any:
+            return await getattr(registry, f"a{verb}")(*args, **options)
+
+        def drive(verb: str, *args: Any, **options: Any) -> Any:
+            future = portal.start_task_soon(asynchronously, verb, args, options)
+            try:
+                return future.result()
+            finally:
+                future.cancel()  # nothing, unless waiting for it was interrupted
+
+        yield drive
+
+
+def has_async_plugins(registry: Registry) -> bool:
+    """Say whether start or stop of any plugin is ``async def``."""
+    from inspect import iscoroutinefunction
+
+    return any(
+        iscoroutinefunction(method)
+        for name in registry
+        for method in (registry[name].start, registry[name].stop)
+    )
+
+
+def run(
+    registry: Registry,
+    *,
+    workers: int | None = None,
+    strict: bool = False,
+    when_started: Callable[[], object] = lambda: None,
+) -> list[PluginError]:
+    """Start all plugins, wait for a signal, stop all; return everything that went wrong.
+
+    With `strict` a plugin that does not start ends it all. Without, it ends when none has.
+    """
+    failures: list[PluginError] = []
+
+    def note(event: Event) -> None:
+        # What an interrupted start_all or stop_all would have returned is known only from here.
+        if isinstance(event, _FAILURES) and isinstance(event.error, PluginError):
+            failures.append(event.error)
+
+    unsubscribe = registry.subscribe(note)
+    try:
+        with interrupts() as signals, driving(registry) as drive:
+            try:
+                signals.armed = True
+                drive("start_all", workers=workers)
+                when_started()
+                if _any_up(registry) and not (strict and failures):
+                    _wait(signals)
+            except Interrupted:
+                pass
+            finally:
+                _stop(drive, signals)
+    finally:
+        unsubscribe()
+    return failures
+
+
+def _wait(signals: Interrupts) -> None:
+    # Armed before asking what came: a signal in between raises, so none is waited out.
+    while not signals.received:
+        signals.armed = True
+        signal.pause()
+
+
+def _stop(drive: Drive, signals: Interrupts) -> None:
+    """Stop all. Each further signal gives up the plugin that is stopping, not those after it."""
+    while True:
+        try:
+            signals.armed = True
+            drive("stop_all")
+            signals.armed = False
+        except Interrupted:
+            continue
+        return
+
+
+def _any_up(registry: Registry) -> bool:
+    return any(registry.state(name) in UP for name in registry)
