@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import stat
-from _thread import get_ident
 from binascii import crc32
+from time import time_ns
 
 from plugkeep.discovery._listing import Line, Listing
 from plugkeep.discovery._path_entry import stamp
@@ -47,18 +47,15 @@ def load(folder: str, path: str, group: str) -> Listing | None:
     head, _, body = _read(_file(folder, path)).partition(b"\n")
     if head != _head(body):
         return None
-    try:
-        found, listing = _decode(body.decode("utf-8", "surrogateescape"), f"{group}{_FIELD}")
-    except (TypeError, ValueError):  # not of this format after all
-        return None
-    return listing if found == path and _still_true(path, listing) else None
+    listing = _decode(body.decode("utf-8", "surrogateescape"), path, f"{group}{_FIELD}")
+    return listing if listing and _still_true(path, listing) else None
 
 
 def store(folder: str, path: str, listing: Listing) -> None:
     """Keep a record for one entry of the path. If that cannot be, nothing is said."""
     text = _encode(path, listing)
-    if _decode(text) != (path, listing):
-        return  # one of the names has a line end in it
+    if _decode(text, path) != listing:
+        return  # there is a line end in one of the names
     body = text.encode("utf-8", "surrogateescape")
     try:
         if _make_ours(folder):
@@ -74,13 +71,17 @@ def _encode(path: str, listing: Listing) -> str:
     return "\n".join((path, *map(_FIELD.join, rows)))
 
 
-def _decode(text: str, beginning: str = "") -> tuple[str, Listing]:
-    """Return the path and its listing, with those lines that have this `beginning`."""
-    path, distributions, stamps, *lines = text.split("\n")
-    names = tuple(distributions.split(_FIELD)) if distributions else ()
-    fields = iter(stamps.split(_FIELD))
-    kept = tuple(Line(*line.split(_FIELD)) for line in lines if line.startswith(beginning))
-    return path, Listing(names, kept, dict(zip(fields, fields, strict=True)), keep=True)
+def _decode(text: str, path: str, beginning: str = "") -> Listing | None:
+    """Return the listing, with the lines that have this `beginning`; None unless it is of `path`."""
+    try:
+        written, distributions, stamps, *lines = text.split("\n")
+        names = tuple(distributions.split(_FIELD)) if distributions else ()
+        fields = iter(stamps.split(_FIELD))
+        looks = dict(zip(fields, fields, strict=True))
+        kept = tuple(Line(*line.split(_FIELD)) for line in lines if line.startswith(beginning))
+    except (TypeError, ValueError):  # not enough fields, or too many
+        return None
+    return Listing(names, kept, looks, keep=True) if written == path else None
 
 
 def _still_true(path: str, listing: Listing) -> bool:
@@ -136,7 +137,7 @@ def _make_ours(folder: str) -> bool:
 
 def _replace(file: str, content: bytes) -> None:
     """Put `content` in place at once, so that a reader sees the old file or the new one."""
-    unfinished = f"{file}.{os.getpid()}.{get_ident()}"
+    unfinished = f"{file}.{os.getpid()}.{time_ns()}"
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as stream:

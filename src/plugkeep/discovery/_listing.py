@@ -18,7 +18,7 @@ from plugkeep.discovery._path_entry import ENTRY_POINTS, PKG_INFO, Archive, Fold
 #: less than this long ago may change once more and look the same. (Git calls it racily clean.)
 SETTLING_NS = 3_000_000_000
 
-#: An entry with no distributions and no more names than this is read faster than looked up.
+#: A folder with no distributions and no more names than this is read faster than looked up.
 _FEW_NAMES = 100
 
 
@@ -71,8 +71,9 @@ def read_listing(path: str, now: int) -> Listing:
     infos = _newest(entry, _infos(path, entry.names))
     lines = tuple(line for info in infos for line in _lines(entry, info))
     settled = entry.youngest < now - SETTLING_NS
-    keep = settled and (bool(infos) or len(entry.names) > _FEW_NAMES)
-    return Listing(tuple(info.key for info in infos), lines, entry.stamps, keep)
+    worth_it = bool(infos) or len(entry.names) > _FEW_NAMES or isinstance(entry, Archive)
+    keys = tuple(info.key for info in infos)
+    return Listing(keys, lines, entry.stamps, keep=settled and worth_it)
 
 
 def _lines(entry: Folder | Archive, info: _Info) -> Iterator[Line]:

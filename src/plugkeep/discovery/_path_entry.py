@@ -92,7 +92,7 @@ class Folder:
 
     def _watch(self, folder: str) -> None:
         # What an installer adds, it adds before INSTALLER. Without that one, more may come.
-        if self._look(f"{folder}/INSTALLER") is None:
+        if not os.path.exists(f"{self._path}/{folder}/INSTALLER"):
             self.stamps[folder] = self._looks[folder]
 
     def _look(self, name: str) -> os.stat_result | None:
@@ -148,5 +148,5 @@ def _texts_in(path: str) -> dict[str, str]:
 
 
 def _decode(content: bytes) -> str:
-    # A stray byte spoils its own line, not the file; editors put a mark at the beginning.
-    return content.decode("utf-8-sig", "surrogateescape")
+    # Some editors put a mark at the beginning. A stray byte spoils its own line, not the file.
+    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")

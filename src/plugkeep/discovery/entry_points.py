@@ -37,8 +37,12 @@ def discover_entry_points(
 
     What was found is kept in the user's cache folder unless `cache` is false, and used again
     while the folders and files that decide it have not changed. Installing, upgrading and
-    removing a distribution is seen by the next call, in any process.
+    removing a distribution is seen by the next call, in any process. The folder is
+    ``$XDG_CACHE_HOME/plugkeep``, by default ``~/.cache/plugkeep``, or what ``PLUGKEEP_CACHE_DIR``
+    says; empty, that means no cache.
     """
+    if isinstance(path, str):
+        raise TypeError(f"path is {path!r}, not a sequence of them; write ({path!r},)")
     found: dict[str, PluginSpec] = {}
     for line, file in _visible(group, path, cache_folder() if cache else None):
         spec = _spec(line, file)
