@@ -57,7 +57,8 @@ async def run(
     try:
         while campaign.advance():
             try:
-                async with asyncio.timeout(campaign.patience()):
+                patience = campaign.patience()
+                async with asyncio.timeout(patience if patience < float("inf") else None):
                     call = await finished.get()
             except TimeoutError:
                 campaign.expire()

@@ -14,7 +14,7 @@ from plugkeep.errors import PluginError, StartAbandonedError
 from plugkeep.order import Frontier
 from plugkeep.registry.calls import Call, call_plainly, explain, launch, refuse_async, release_line
 from plugkeep.registry.ledger import Entry, Ledger, Step
-from plugkeep.registry.turns import Operation
+from plugkeep.registry.turns import PULSE, Operation
 
 #: What hinders a plugin from being called in the form at hand; None if nothing does.
 Refuse = Callable[[Entry, Step], PluginError | None]
@@ -59,10 +59,9 @@ class Campaign:
                 self.agenda.done(name)
         return bool(self._under_way)
 
-    def patience(self) -> float | None:
-        """How many seconds to wait before `expire`; None: as long as it takes."""
-        nearest = min(call.deadline for call in self._under_way)
-        return None if nearest == float("inf") else max(0.0, nearest - perf_counter())
+    def patience(self) -> float:
+        """How many seconds to wait before `expire`; infinite: as long as it takes."""
+        return max(0.0, min(call.deadline for call in self._under_way) - perf_counter())
 
     def settle(self, call: Call) -> None:
         """Take note of a call that has finished."""
@@ -80,35 +79,40 @@ class Campaign:
                 call.cancel()
 
     def give_up(self, cause: BaseException) -> None:
-        """Give up all calls: the driver itself has been interrupted."""
-        for call in list(self._under_way):
-            if call.abandon():
-                error = explain(self.step, call.entry, cause)
-                self._close(call, error, returned=False)
+        """Leave no plugin in between: the driver itself has been interrupted, wherever it was.
+
+        The turn is ours, so whatever is in between is in between because of this campaign.
+        """
+        calls = {call.entry: call for call in self._under_way}
+        for entry in self.ledger.in_state(self.step.during):
+            call = calls.get(entry)
+            if call is None:  # not called yet
+                fail(self.ledger, self.step, entry, perf_counter(), cause)
+            elif call.abandon():
+                self._close(call, explain(self.step, entry, cause), returned=False)
                 call.cancel()
             else:
-                self.settle(call)
+                self._close(call, call.failure())
 
     def _begin(self, entry: Entry) -> bool:
         if not begin(self.ledger, self.step, entry, self._refuse, self.errors):
             return False
-        began = perf_counter()
+        call = None
         try:
             self.ledger.emit(self.step.began, entry.name)
             call = Call(self.ledger, self.step, entry, self._notify)
+            self._under_way[call] = None
             self._launch(call)
-        except BaseException as cause:  # a limit that is none, no more threads, a Ctrl-C
-            error = fail(self.ledger, self.step, entry, began, cause)
-            if not isinstance(cause, Exception):
-                raise
-            self.errors.append(error)
+        except Exception as cause:  # a limit that is none, no more threads
+            if call is not None:
+                del self._under_way[call]
+            self.errors.append(fail(self.ledger, self.step, entry, perf_counter(), cause))
             return False
-        self._under_way[call] = None
         return True
 
     def _close(self, call: Call, error: PluginError | None, *, returned: bool = True) -> None:
-        del self._under_way[call]
         conclude(self.ledger, self.step, call.entry, call.duration, error, returned=returned)
+        del self._under_way[call]
         if error is not None:
             self.errors.append(error)
         self.agenda.done(call.entry.name)
@@ -175,20 +179,20 @@ def run_one(
     ):
         errors += run_apart(ledger, step, Frontier({entry.name: ()}), operation)
         return
-    if not begin(ledger, step, entry, refuse_async, errors):
-        return
     began = perf_counter()
     try:
-        ledger.emit(step.began, entry.name)
-        began = perf_counter()  # what listeners took is not the plugin's
-        call_plainly(entry, step)
+        if begin(ledger, step, entry, refuse_async, errors):
+            ledger.emit(step.began, entry.name)
+            began = perf_counter()  # what listeners took is not the plugin's
+            call_plainly(entry, step)
     except BaseException as cause:
-        error = fail(ledger, step, entry, began, cause)
+        if entry.state is step.during:
+            errors.append(fail(ledger, step, entry, began, cause))
         if not isinstance(cause, Exception):
             raise
-        errors.append(error)
     else:
-        ledger.end(step, entry, perf_counter() - began, None)
+        if entry.state is step.during:
+            ledger.end(step, entry, perf_counter() - began, None)
 
 
 def run_apart(
@@ -209,7 +213,7 @@ def run_apart(
     try:
         while campaign.advance():
             try:
-                call = finished.get(timeout=campaign.patience())
+                call = finished.get(timeout=min(campaign.patience(), PULSE))
             except Empty:
                 campaign.expire()
             else:

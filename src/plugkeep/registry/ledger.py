@@ -202,6 +202,11 @@ class Ledger:
             up = [entry for entry in self.entries.values() if entry.state in UP]
         return sorted(up, key=lambda entry: entry.started)
 
+    def in_state(self, state: State) -> list[Entry]:
+        """Return those that are in `state`, in order of registration."""
+        with self._lock:
+            return [entry for entry in self.entries.values() if entry.state is state]
+
     # --- what happens to them -------------------------------------------------------------
 
     def begin(self, step: Step, entry: Entry) -> PluginError | None:

@@ -14,6 +14,11 @@ from contextvars import ContextVar
 
 from plugkeep.errors import ReentrantError
 
+#: Seconds after which a thread that waits wakes for a moment. A signal that lands just before a
+#: wait begins does not end the wait (CPython sees it only when bytecode runs again), so a Ctrl-C
+#: could go unheard for as long as nothing else happens.
+PULSE = 1.0
+
 
 class Operation:
     """One start or stop of some plugins of one registry, from its call to its return."""
@@ -106,7 +111,8 @@ class Turns:
         operation.wake = gate.set
         try:
             if not self.ask(operation):
-                gate.wait()
+                while not gate.wait(PULSE):
+                    pass
             with entered(operation):
                 yield operation
         finally:
