@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,11 @@ class Fitting:
             self.note(spec, ("source",) if isinstance(error, LoadError) else (), error)
             return None
         misfits = [(("config", *key), message) for key, message in set_config(plugin, spec)]
-        if not isinstance(plugin, ExecSandbox):  # which has got them from its loader
-            misfits += _set_timeouts(plugin, spec)
+        if isinstance(plugin, ExecSandbox):
+            # It has its limits from its loader and clears up when they pass; the registry would
+            # give up in the middle of that.
+            spec = replace(spec, start_timeout=math.inf, stop_timeout=math.inf)
+        misfits += _set_timeouts(plugin, spec)
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
 

@@ -1,0 +1,232 @@
+"""`Host.run` in a process of its own, with real signals at the moments that matter."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from plugkeep.errors import LifecycleError
+from plugkeep.host import Host
+
+PATIENCE = 60
+
+#: Runs plugins made from (name, what start does, what stop does) and says what happens.
+PROGRAM = """
+import os, signal, sys, threading
+
+def say(*words):
+    os.write(1, " ".join(map(str, words)).encode() + b"\\n")
+
+def hang():
+    threading.Event().wait()
+
+async def nothing(): ...
+
+class Plain:
+    def __init__(self, name, start="", stop=""):
+        self.name, self._start, self._stop = name, start, stop
+    def start(self):
+        say("start", self.name)
+        exec(self._start)
+    def stop(self):
+        say("stop", self.name)
+        exec(self._stop)
+
+class Async(Plain):
+    async def start(self):
+        say("start", self.name)
+        exec(self._start)
+        if self._start == "hang": await self.hang()
+    async def stop(self):
+        say("stop", self.name)
+        if self._stop == "hang": await self.hang()
+    async def hang(self):
+        import asyncio
+        say("hanging")
+        await asyncio.Event().wait()
+
+from plugkeep.host import Host
+host = Host()
+for plugin in PLUGINS: host.registry.register(plugin)
+before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+errors = host.run(when_started=lambda: say("running"), **OPTIONS)
+after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+for error in errors: say(type(error).__name__, error.plugin)
+say("handlers are back" if before == after else "handlers are lost")
+say(*(host.registry.state(name) for name in host.registry))
+"""
+
+
+class Running:
+    """The program, and what it has said."""
+
+    def __init__(self, plugins, options="{}", **popen):
+        code = PROGRAM.replace("PLUGINS", plugins).replace("OPTIONS", options)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            **popen,
+        )  # fmt: skip
+        # A program that hangs is a failure, not a test that never ends.
+        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
+        self._watchdog.start()
+
+    def until(self, line):
+        """Return the lines up to `line`, which the program says sooner or later."""
+        said = []
+        for each in self.process.stdout:
+            said.append(each.rstrip())
+            if said[-1] == line:
+                return said
+        pytest.fail(f"never said {line!r}, but {said}; {self.process.stderr.read()}")
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def rest(self):
+        """Return the lines up to the end, which has to be a good one."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        assert (self.process.returncode, err) == (0, "")
+        return out.splitlines()
+
+    def close(self):
+        self._watchdog.cancel()
+        self._watchdog.join()
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def run():
+    running = []
+
+    def run(plugins, options="{}", **popen):
+        running.append(Running(plugins, options, **popen))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("kind", ["Plain", "Async"])
+def test_a_signal_stops_all_in_reverse(run, number, kind):
+    running = run(f"Plain('a'), {kind}('b')")
+    assert running.until("running") == ["start a", "start b", "running"]
+    running.send(number)
+    assert running.rest() == ["stop b", "stop a", "handlers are back", "stopped stopped"]
+
+
+@pytest.mark.parametrize(
+    "hung",
+    ["Plain('b', 'say(\"hanging\"); hang()')", "Async('b', 'hang')"],
+    ids=["plain", "asynchronous"],
+)
+def test_a_signal_ends_a_start_that_hangs(run, hung):
+    running = run(f"Plain('a'), {hung}, Plain('c')")
+    assert running.until("hanging") == ["start a", "start b", "hanging"]
+    running.send(signal.SIGINT)
+    assert running.rest() == [
+        "stop a",
+        "StartError b",
+        "handlers are back",
+        "stopped failed registered",
+    ]
+
+
+@pytest.mark.parametrize(
+    "hung",
+    ["Plain('b', '', 'say(\"hanging\"); hang()')", "Async('b', '', 'hang')"],
+    ids=["plain", "asynchronous"],
+)
+def test_a_second_signal_gives_up_the_stop_that_hangs_and_no_other(run, hung):
+    running = run(f"Plain('a'), {hung}, Plain('c')")
+    running.until("running")
+    running.send(signal.SIGTERM)
+    assert running.until("hanging") == ["stop c", "stop b", "hanging"]
+    running.send(signal.SIGTERM)
+    assert running.rest() == [
+        "stop a",
+        "StopError b",
+        "handlers are back",
+        "stopped failed stopped",
+    ]
+
+
+def test_plugins_that_fail_do_not_keep_the_others_from_running(run):
+    running = run("Plain('bad', '1/0'), Plain('good', '', '1/0')")
+    assert running.until("running") == ["start bad", "start good", "running"]
+    running.send(signal.SIGINT)
+    assert running.rest() == [
+        "stop good",
+        "StartError bad",
+        "StopError good",
+        "handlers are back",
+        "failed failed",
+    ]
+
+
+def test_a_strict_run_ends_when_one_fails(run):
+    running = run("Plain('good'), Plain('bad', '1/0')", "{'strict': True}")
+    assert running.rest() == [
+        "start good",
+        "start bad",
+        "running",
+        "stop good",
+        "StartError bad",
+        "handlers are back",
+        "stopped failed",
+    ]
+
+
+def test_a_run_in_which_nothing_runs_ends_at_once(run):
+    assert run("Plain('bad', '1/0'),").rest()[-1] == "failed"
+    assert run("()").rest() == ["running", "handlers are back", ""]
+
+
+def test_a_hangup_that_was_ignored_stays_ignored(run):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    ask = "say('ignored' if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else 'heeded')"
+    running = run(f"Plain('a', {ask!r}),", preexec_fn=nohup)
+    assert running.until("running") == ["start a", "ignored", "running"]
+    running.send(signal.SIGHUP)
+    running.send(signal.SIGTERM)
+    assert running.rest() == ["stop a", "handlers are back", "stopped"]
+
+
+def test_a_plugin_that_swallows_the_signal_cannot_keep_the_host_from_stopping(run):
+    swallow = "try:\n  say('hanging'); hang()\nexcept BaseException: pass"
+    running = run(f"Plain('a', {swallow!r}), Plain('b')")
+    running.until("hanging")
+    running.send(signal.SIGINT)
+    assert running.rest() == [
+        "start b",
+        "running",
+        "stop b",
+        "stop a",
+        "handlers are back",
+        "stopped stopped",
+    ]
+
+
+def test_signals_need_the_main_thread():
+    caught = []
+
+    def elsewhere():
+        try:
+            Host().run()
+        except LifecycleError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join(PATIENCE)
+    assert caught == [
+        "signals can only be handled on the main thread; elsewhere use start() and stop()"
+    ]
