@@ -5,24 +5,38 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 HOST = """
-import sys, threading, time, asyncio
+import asyncio, os, sys, threading
 from plugkeep import Registry
+
+def say(line):  # in one piece, from whatever thread
+    os.write(1, (line + "\\n").encode())
 
 class First:
     name = "first"
-    def start(self): print("+first", flush=True)
-    def stop(self): print("-first", flush=True)
+    def start(self): say("+first")
+    def stop(self): say("-first")
 
 class Hangs:
     name = "hangs"
+    requires = ["first"]
     def start(self):
-        print("inside", flush=True)
+        say("inside")
         threading.Event().wait()
-    def stop(self): print("-hangs", flush=True)
+    def stop(self): say("-hangs")
+
+async def start_all():
+    async def tick():  # asyncio alone may sleep through a signal that lands before it sleeps
+        while True:
+            await asyncio.sleep(0.1)
+    ticker = asyncio.create_task(tick())
+    await registry.astart_all()
 
 registry = Registry({limits})
 registry.register(First())
@@ -30,30 +44,35 @@ registry.register(Hangs())
 try:
     {body}
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
-print(*(str(registry.state(name)) for name in registry), flush=True)
-print([str(error) for error in registry.stop_all()], flush=True)
+    say("interrupted")
+say(" ".join(registry.state(name) for name in registry))
+say(repr([str(error) for error in registry.stop_all()]))
 """
 
 FORMS = {
     "on the caller's thread": ("", "registry.start_all()"),
     "with a limit": ("start_timeout=60", "registry.start_all()"),
     "with workers": ("", "registry.start_all(workers=2)"),
-    "on an event loop": ("", "asyncio.run(registry.astart_all())"),
+    "on an event loop": ("", "asyncio.run(start_all())"),
 }
+
+
+@contextmanager
+def running(script: str) -> Iterator[Any]:
+    """A Python process that is gone afterwards, whatever the test finds."""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_ctrl_c_marks_what_was_starting_failed_and_lets_the_host_stop_the_rest(form: str) -> None:
     limits, body = FORMS[form]
-    with subprocess.Popen(
-        [sys.executable, "-c", HOST.format(limits=limits, body=body)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as host:
-        assert host.stdout is not None
-        seen = [host.stdout.readline().strip(), host.stdout.readline().strip()]
-        assert sorted(seen) == ["+first", "inside"]
+    with running(HOST.format(limits=limits, body=body)) as host:
+        assert [host.stdout.readline().strip() for _ in range(2)] == ["+first", "inside"]
         host.send_signal(signal.SIGINT)
         rest = host.stdout.read().splitlines()
         # The hung method sits on a daemon thread, or was interrupted: the process ends by itself.
@@ -63,12 +82,7 @@ def test_ctrl_c_marks_what_was_starting_failed_and_lets_the_host_stop_the_rest(f
 
 def test_strict_with_rolls_back_on_ctrl_c() -> None:
     body = "with registry: pass"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOST.format(limits="", body=body)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as host:
-        assert host.stdout is not None
+    with running(HOST.format(limits="", body=body)) as host:
         assert [host.stdout.readline().strip() for _ in range(2)] == ["+first", "inside"]
         host.send_signal(signal.SIGINT)
         rest = host.stdout.read().splitlines()
@@ -77,7 +91,7 @@ def test_strict_with_rolls_back_on_ctrl_c() -> None:
 
 
 def test_a_method_that_hangs_does_not_keep_the_interpreter_from_exiting() -> None:
-    limited = HOST.format(limits="start_timeout=0.02", body="print(registry.start_all())")
+    limited = HOST.format(limits="start_timeout=0.02", body="say(repr(registry.start_all()))")
     done = subprocess.run(
         [sys.executable, "-c", limited], capture_output=True, text=True, timeout=60, check=True
     )
