@@ -143,8 +143,12 @@ struct plugkeep_plugin {
  * thread, perhaps from two at the same time. Returns an instance of its own for each call. A
  * library that can only have one returns the same address each time; what is said above of one
  * instance then holds for each of those returned, so it takes care of locks itself. NULL, and
- * anything that does not begin with PLUGKEEP_MAGIC, is refused. */
+ * anything that does not begin with PLUGKEEP_MAGIC, is refused.
+ *
+ * Where something else declares it, as cgo does (without const), define PLUGKEEP_NO_PROTOTYPE. */
+#ifndef PLUGKEEP_NO_PROTOTYPE
 PLUGKEEP_EXPORT const plugkeep_plugin *PluginFactory(void);
+#endif
 
 #ifdef __cplusplus
 }

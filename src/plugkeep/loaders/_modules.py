@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING
 
+from plugkeep.loaders._factory import factory_in, import_for
+
 if TYPE_CHECKING:
-    from importlib.abc import Loader
+    from importlib.machinery import ExtensionFileLoader, SourceFileLoader
     from pathlib import Path
     from types import ModuleType
+
+    from plugkeep.loaders._factory import LoadedFactory
+    from plugkeep.loaders._source import Source
+
+    FileLoader = ExtensionFileLoader | SourceFileLoader
 
 
 def unique_name(path: Path) -> str:
@@ -27,26 +33,30 @@ def unique_name(path: Path) -> str:
     return f"plugkeep_{stem}_{digest}"
 
 
-def execute(name: str, path: Path, loader: Loader) -> ModuleType:
-    """Execute the file at `path` and return the module, which is ``sys.modules[name]`` then.
+def factory_from(
+    loader: FileLoader, path: Path, attribute: str, what: str, source: Source
+) -> LoadedFactory:
+    """Execute the file at `path` as the module that `loader` names; return the factory in it.
 
-    When that raises, ``sys.modules`` is left as it was: what was loaded from the file before
+    When anything fails ``sys.modules`` is left as it was: what was loaded from the file before
     goes on.
     """
-    spec = spec_from_file_location(name, path, loader=loader)
-    assert isinstance(spec, ModuleSpec)  # noqa: S101  # None only without a loader
-    before = sys.modules.get(name)
+    before = sys.modules.get(loader.name)
     try:
-        module = sys.modules[name] = module_from_spec(spec)
-        loader.exec_module(module)
+        module = import_for(source, what, lambda: _execute(loader, path))
+        return factory_in(module, attribute, what, source)
     except BaseException:
-        _put_back(name, before)
+        if before is None:
+            sys.modules.pop(loader.name, None)
+        else:
+            sys.modules[loader.name] = before
         raise
+
+
+def _execute(loader: FileLoader, path: Path) -> ModuleType:
+    spec = spec_from_file_location(loader.name, path, loader=loader)
+    assert spec is not None  # noqa: S101  # it is None only where no loader is given
+    # Entered before it is executed, for dataclasses and type hints look their module up.
+    module = sys.modules[loader.name] = module_from_spec(spec)
+    loader.exec_module(module)
     return module
-
-
-def _put_back(name: str, before: ModuleType | None) -> None:
-    if before is None:
-        sys.modules.pop(name, None)
-    else:
-        sys.modules[name] = before

@@ -5,9 +5,8 @@ from __future__ import annotations
 from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING
 
-from plugkeep.loaders._factory import factory_in, import_for
 from plugkeep.loaders._files import check_file
-from plugkeep.loaders._modules import execute, unique_name
+from plugkeep.loaders._modules import factory_from, unique_name
 from plugkeep.loaders.python import is_dotted
 from plugkeep.plugin import FACTORY_SYMBOL
 
@@ -35,11 +34,8 @@ def load(source: Source) -> LoadedFactory:
     text, attribute = _split(source.rest)
     path = source.path(text)
     check_file(path, source.text)
-    name = unique_name(path)
-    what = f"file {str(path)!r}"
-    loader = _FreshLoader(name, str(path))
-    module = import_for(source, what, lambda: execute(name, path, loader))
-    return factory_in(module, attribute, what, source)
+    loader = _FreshLoader(unique_name(path), str(path))
+    return factory_from(loader, path, attribute, f"file {str(path)!r}", source)
 
 
 def _split(rest: str) -> tuple[str, str]:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from plugkeep.errors import NotALibraryError, SymbolNotFoundError, WrongTypeError, did_you_mean
 from plugkeep.loaders import native
 from plugkeep.loaders._elf import Symbol, exported
-from plugkeep.loaders._factory import LoadedFactory, factory_in, import_for
+from plugkeep.loaders._factory import LoadedFactory
 from plugkeep.loaders._files import check_file
-from plugkeep.loaders._modules import execute, unique_name
+from plugkeep.loaders._modules import factory_from, unique_name
 from plugkeep.plugin import FACTORY_SYMBOL
 
 if TYPE_CHECKING:
@@ -88,8 +88,5 @@ def _stem(path: Path) -> str:
 
 def _load_extension(path: Path, module_name: str, source: Source) -> LoadedFactory:
     # The interpreter calls PyInit_ and what follows the last dot of the module's name.
-    name = f"{unique_name(path)}.{module_name}"
-    what = f"extension module {str(path)!r}"
-    loader = ExtensionFileLoader(name, str(path))
-    module = import_for(source, what, lambda: execute(name, path, loader))
-    return factory_in(module, FACTORY_SYMBOL, what, source)
+    loader = ExtensionFileLoader(f"{unique_name(path)}.{module_name}", str(path))
+    return factory_from(loader, path, FACTORY_SYMBOL, f"extension module {str(path)!r}", source)
