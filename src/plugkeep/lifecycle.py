@@ -6,8 +6,8 @@ but not fully. Stopping, it ends *stopped* or *failed*. Whatever is stopped or f
 started again. A supervisor that brings a failed plugin back passes through *restarting*, and one
 that has given up leaves it *quarantined* until somebody starts it on purpose.
 
-Every change of state in the project goes through `TRANSITIONS`; the diagram in the guide is
-drawn from it.
+Every change of state in the project goes through `TRANSITIONS`, and the guide's table is held
+to it.
 """
 
 from __future__ import annotations
