@@ -140,6 +140,20 @@ def test_a_failing_handler_is_500_with_its_plugin(
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_failure_in_the_middle_of_an_answer_reaches_the_server(
+    table: RouteTable, app: WsgiApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: Request) -> StreamingResponse:
+        return StreamingResponse(f"{1 / number}" for number in (1, 0))
+
+    table.add(get("/", handler), plugin="shop")
+    answer: Any = app(EnvironBuilder("/").get_environ(), lambda *args: None)
+    assert next(answer) == b"1.0"
+    with pytest.raises((ZeroDivisionError, ConnectionAbortedError)):
+        list(answer)
+    assert "GET / of plugin 'shop' failed" in caplog.text
+
+
 # --- requests that cannot be read -------------------------------------------------------------
 
 
