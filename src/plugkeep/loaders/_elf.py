@@ -31,6 +31,7 @@ _EXPORTS = 11  # SHT_DYNSYM
 _GLOBAL, _WEAK, _UNIQUE = 1, 2, 10  # STB_...
 _NO_TYPE, _FUNCTION, _CHOSEN_FUNCTION = 0, 2, 10  # STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC
 
+_FILES = {1: "an object file that is not linked yet", 2: "a program", 4: "a core dump"}
 _KINDS = {_NO_TYPE: "an untyped symbol", 1: "a data symbol", 6: "a thread-local data symbol"}
 _MACHINES = {3: "x86", 8: "MIPS", 21: "PowerPC 64", 22: "S/390", 40: "ARM", 62: "x86-64"} | {
     183: "AArch64",
@@ -74,9 +75,10 @@ class _Section(NamedTuple):
 
 
 def exported(path: Path, source: str) -> dict[str, Symbol] | None:
-    """Return what the library at `path` exports, or None where it is no 64-bit ELF library.
+    """Return what the library at `path` exports, or None where it is no 64-bit ELF file.
 
-    Raises NotALibraryError where it is one that is damaged or built for another processor.
+    Raises NotALibraryError where it is one that is damaged, built for another processor, or
+    no library.
     """
     with path.open("rb") as file:
         try:
@@ -94,9 +96,9 @@ def _exported(file: BinaryIO) -> dict[str, Symbol] | None:
     _, kind, machine, _, _, segments_at, sections_at, _, _, _, segments, _, sections, _ = (
         _FILE.unpack(head)
     )
-    if kind != _SHARED:
-        return None
     _check_machine(machine)
+    if kind != _SHARED:
+        raise ValueError(f"it is {_FILES.get(kind, f'of type {kind}')}, not a shared library")
     loaded = [_Segment(*row) for row in _rows(file, _SEGMENT, segments_at, segments)]
     _check_whole(file, loaded)
     if not sections_at:  # stripped of what is not needed to run

@@ -68,7 +68,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         source.write_text(text)
         library = folder / name
         include = f"-I{get_include()}"
-        run_command(compiler, "-shared", "-fPIC", include, *flags, "-o", library, source)
+        run_command(compiler, "-shared", "-fPIC", include, "-o", library, source, *flags)
         return library
 
     return build_library
