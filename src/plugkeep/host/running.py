@@ -1,9 +1,4 @@
-"""Running a registry until a signal says to stop: the part of a host that owns the process.
-
-Plugins are driven on the main thread, as plain code expects (SQLite connections and signal
-handlers want one thread); where any plugin is asynchronous, by an event loop on another thread,
-so that a signal finds the main thread free in either case.
-"""
+"""Running a registry until a signal says to stop: the part of a host that owns the process."""
 
 from __future__ import annotations
 
@@ -11,10 +6,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from plugkeep.errors import LifecycleError, PluginError
 from plugkeep.events import StartFailed, StartSkipped, StopFailed
+from plugkeep.host.drivers import Driver, driving
 from plugkeep.lifecycle import UP
 
 if TYPE_CHECKING:
@@ -22,9 +18,6 @@ if TYPE_CHECKING:
 
     from plugkeep.events import Event
     from plugkeep.registry import Registry
-
-#: Does one thing that a registry can do: ``drive("start_all", workers=2)``.
-Drive = Callable[..., Any]
 
 _FAILURES = (StartFailed, StartSkipped, StopFailed)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -70,37 +63,22 @@ def interrupts() -> Iterator[Interrupts]:
 
 
 @contextmanager
-def driving(registry: Registry) -> Iterator[Drive]:
-    """Yield what drives `registry`: here, or in an event loop if any plugin is asynchronous."""
-    if not has_async_plugins(registry):
-        yield lambda verb, *args, **options: getattr(registry, verb)(*args, **options)
-        return
-    from anyio.from_thread import start_blocking_portal
+def failures_of(registry: Registry) -> Iterator[list[PluginError]]:
+    """Yield a list that fills with what goes wrong.
 
-    with start_blocking_portal("asyncio") as portal:
+    What an interrupted start_all or stop_all would have returned is known only from its events.
+    """
+    failures: list[PluginError] = []
 
-        async def asynchronously(verb: str, args: Any, options: Any) -> Any:
-            return await getattr(registry, f"a{verb}")(*args, **options)
+    def note(event: Event) -> None:
+        if isinstance(event, _FAILURES) and isinstance(event.error, PluginError):
+            failures.append(event.error)
 
-        def drive(verb: str, *args: Any, **options: Any) -> Any:
-            future = portal.start_task_soon(asynchronously, verb, args, options)
-            try:
-                return future.result()
-            finally:
-                future.cancel()  # nothing, unless waiting for it was interrupted
-
-        yield drive
-
-
-def has_async_plugins(registry: Registry) -> bool:
-    """Say whether start or stop of any plugin is ``async def``."""
-    from inspect import iscoroutinefunction
-
-    return any(
-        iscoroutinefunction(method)
-        for name in registry
-        for method in (registry[name].start, registry[name].stop)
-    )
+    unsubscribe = registry.subscribe(note)
+    try:
+        yield failures
+    finally:
+        unsubscribe()
 
 
 def run(
@@ -114,29 +92,36 @@ def run(
 
     With `strict` a plugin that does not start ends it all. Without, it ends when none has.
     """
-    failures: list[PluginError] = []
-
-    def note(event: Event) -> None:
-        # What an interrupted start_all or stop_all would have returned is known only from here.
-        if isinstance(event, _FAILURES) and isinstance(event.error, PluginError):
-            failures.append(event.error)
-
-    unsubscribe = registry.subscribe(note)
-    try:
-        with interrupts() as signals, driving(registry) as drive:
-            try:
-                signals.armed = True
-                drive("start_all", workers=workers)
-                when_started()
-                if _any_up(registry) and not (strict and failures):
-                    _wait(signals)
-            except Interrupted:
-                pass
-            finally:
-                _stop(drive, signals)
-    finally:
-        unsubscribe()
+    with failures_of(registry) as failures, interrupts() as signals, driving(registry) as driver:
+        try:
+            signals.armed = True
+            driver.do("start_all", workers=workers)
+            when_started()
+            if _any_up(registry) and not (strict and failures):
+                _wait(signals)
+        except Interrupted:
+            pass
+        finally:
+            _stop(driver, signals)
     return failures
+
+
+@contextmanager
+def started(registry: Registry, name: str) -> Iterator[Driver]:
+    """Start one plugin and what it requires, yield what calls functions, and stop all.
+
+    Raises what went wrong; a signal raises Interrupted once all are stopped.
+    """
+    with failures_of(registry) as failures, interrupts() as signals, driving(registry) as driver:
+        try:
+            signals.armed = True
+            driver.do("start", name)
+            failures.clear()
+            yield driver
+        finally:
+            _stop(driver, signals)
+    if failures:
+        raise failures[0]
 
 
 def _wait(signals: Interrupts) -> None:
@@ -146,12 +131,12 @@ def _wait(signals: Interrupts) -> None:
         signal.pause()
 
 
-def _stop(drive: Drive, signals: Interrupts) -> None:
+def _stop(driver: Driver, signals: Interrupts) -> None:
     """Stop all. Each further signal gives up the plugin that is stopping, not those after it."""
     while True:
         try:
             signals.armed = True
-            drive("stop_all")
+            driver.do("stop_all")
             signals.armed = False
         except Interrupted:
             continue

@@ -1,0 +1,85 @@
+"""Driving a registry from the main thread of a process that it has to itself.
+
+Plugins are driven on that thread, as plain code expects (SQLite connections and signal handlers
+want one thread); where any plugin is asynchronous, by an event loop on another thread, so that a
+signal finds the main thread free in either case.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anyio.from_thread import BlockingPortal
+
+    from plugkeep.registry import Registry
+
+
+class Driver:
+    """Makes a registry do things, and calls functions, on the current thread."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def do(self, verb: str, *args: Any, **options: Any) -> Any:
+        """Have the registry do something: ``do("start_all", workers=2)``."""
+        return getattr(self._registry, verb)(*args, **options)
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function, plain or asynchronous, and return what it returns."""
+        result = function(*args, **kwargs)
+        if not hasattr(result, "__await__"):
+            return result
+        import asyncio
+
+        return asyncio.run(_awaited(lambda: result))
+
+
+class LoopDriver(Driver):
+    """The same in an event loop on another thread, for plugins that are asynchronous."""
+
+    def __init__(self, registry: Registry, portal: BlockingPortal) -> None:
+        super().__init__(registry)
+        self._portal = portal
+
+    def do(self, verb: str, *args: Any, **options: Any) -> Any:
+        return self.call(getattr(self._registry, f"a{verb}"), *args, **options)
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        future = self._portal.start_task_soon(_awaited, partial(function, *args, **kwargs))
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # which does nothing unless waiting for it was interrupted
+
+
+async def _awaited(function: Callable[[], Any]) -> Any:
+    result = function()
+    return await result if hasattr(result, "__await__") else result
+
+
+@contextmanager
+def driving(registry: Registry) -> Iterator[Driver]:
+    """Yield what drives `registry`: here, or in an event loop if any plugin is asynchronous."""
+    if not has_async_plugins(registry):
+        yield Driver(registry)
+        return
+    from anyio.from_thread import start_blocking_portal
+
+    with start_blocking_portal("asyncio") as portal:
+        yield LoopDriver(registry, portal)
+
+
+def has_async_plugins(registry: Registry) -> bool:
+    """Say whether start or stop of any plugin is ``async def``."""
+    from inspect import iscoroutinefunction
+
+    return any(
+        iscoroutinefunction(method)
+        for name in registry
+        for method in (registry[name].start, registry[name].stop)
+    )
