@@ -1,4 +1,4 @@
-"""How the benchmarks measure: side by side, on one core, medians of many short rounds."""
+"""How the benchmarks measure: side by side, on one core, in many short rounds."""
 
 from __future__ import annotations
 
@@ -43,13 +43,25 @@ def on_one_core() -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def medians(samples: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Take each sample once a round, so that all meet the same weather; return the medians."""
+Samples = Mapping[str, Callable[[], float]]
+
+
+def medians(samples: Samples, rounds: int) -> dict[str, float]:
+    """Return the median of each sample: for ratios, as all have met the same weather."""
+    return {name: statistics.median(taken) for name, taken in _in_turns(samples, rounds).items()}
+
+
+def least(samples: Samples, rounds: int) -> dict[str, float]:
+    """Return the least of each sample: for microseconds, as other programs can only add to them."""
+    return {name: min(taken) for name, taken in _in_turns(samples, rounds).items()}
+
+
+def _in_turns(samples: Samples, rounds: int) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {name: [] for name in samples}
     for _ in range(rounds):
         for name, sample in samples.items():
             taken[name].append(sample())
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return taken
 
 
 def seconds(action: Callable[[], object]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from timeit import Timer
 
 import pluggy
-from _measure import Row, at_most, at_most_times, medians, on_one_core, seconds
+from _measure import Row, at_most, at_most_times, least, medians, on_one_core, seconds
 
 from plugkeep import Registry
 
@@ -68,7 +68,7 @@ def register_and_unregister(rounds: int, quick: bool) -> list[Row]:
         for size in (FEW, many)
         for kind, make in (("ours", ours_to_fill), ("peer", pluggy_to_fill))
     }
-    took = medians(samples, rounds)
+    took = least(samples, rounds)
     rows = [
         at_most(
             3.0,
@@ -84,7 +84,7 @@ def register_and_unregister(rounds: int, quick: bool) -> list[Row]:
 
 
 def start_and_stop(rounds: int) -> list[Row]:
-    took = medians(
+    took = least(
         {
             f"{kind} {size}": sample(size)
             for size in (1_000, MANY)

@@ -22,6 +22,7 @@ from pathlib import Path
 from _measure import Row
 
 HERE = Path(__file__).parent
+LOAD = os.getloadavg()[0]
 COLUMNS = ("claim", "ours", "peer", "ratio", "target", "met")
 
 
@@ -81,6 +82,7 @@ def machine() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": processor(),
+        "load before": f"{LOAD:.1f}",  # of other programs; theirs and ours share the cores
     }
 
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-
-RUNNER = Path(__file__).with_name("run_page.py")
-
-Result = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[[str], Result]:
-    def run(text: str) -> Result:
-        (tmp_path / "page.md").write_text(text)
-        return subprocess.run(
-            [sys.executable, "-W", "error", str(RUNNER), str(tmp_path / "page.md")],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+def run(run_page, tmp_path):
+    def run(text):
+        page = tmp_path / "page.md"
+        page.write_text(text)
+        return run_page(page)
 
     return run
 
