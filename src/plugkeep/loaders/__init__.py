@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from plugkeep.errors import LoadError
 from plugkeep.loaders._source import Source
+from plugkeep.spec import PluginSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from plugkeep.loaders._factory import LoadedFactory
-    from plugkeep.spec import PluginSpec
 
 
 def load(
@@ -48,13 +48,14 @@ def load(
     FactoryFailedError and NoPluginError, and, where the library is a native one, WrongTypeError
     and AbiVersionError.
     """
-    parsed = Source.parse(source, base)
-    module = import_module(f"plugkeep.loaders.{parsed.kind.replace('-', '_')}")
-    load_kind: Callable[[Source], LoadedFactory] = module.load
     try:
+        parsed = Source.parse(source, base)
+        module = import_module(f"plugkeep.loaders.{parsed.kind.replace('-', '_')}")
+        load_kind: Callable[[Source], LoadedFactory] = module.load
         return load_kind(parsed)
     except LoadError as error:
-        error.plugin = error.plugin or parsed.plugin
+        if isinstance(source, PluginSpec):
+            error.plugin = error.plugin or source.name
         raise
 
 

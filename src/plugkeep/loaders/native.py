@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from contextlib import contextmanager
+from json import JSONDecoder, JSONEncoder
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -201,23 +202,24 @@ class _Instance:
                 self.lock.release()
 
 
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_write = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_read = JSONDecoder(parse_constant=_refuse).decode
+
+
 def _encode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Return the arguments as the wire writes them: an array, an object, or both under ``$``."""
-    import json
-
     named = {f"${key}" if key.startswith("$") else key: value for key, value in kwargs.items()}
     both = {"$args": args, "$kwargs": named}
-    params = both if args and named else named or args
-    return json.dumps(params, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _write(both if args and named else named or args).encode()
 
 
 def _decode(answer: bytes, plugin: str, method: str) -> Any:
-    import json
-
-    if not answer:
-        return None
     try:
-        return json.loads(answer.decode(), parse_constant=_refuse)
+        return _read(answer.decode()) if answer else None
     except (ValueError, RecursionError) as error:
         raise InvalidResponseError(
             f"plugin {plugin!r} answered method {method!r} with what is not JSON: {error}: "
@@ -225,7 +227,3 @@ def _decode(answer: bytes, plugin: str, method: str) -> Any:
             received=answer[:1000],
             plugin=plugin,
         ) from error
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON")

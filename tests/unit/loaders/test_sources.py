@@ -127,6 +127,13 @@ def test_a_spec_brings_its_own_base_and_its_name_into_errors(write: Write, tmp_p
     assert isinstance(caught.value, FileNotFoundError)
 
 
+@pytest.mark.parametrize("source", ["fil:clock.py", "./absent", "exec:'", "python:no.such"])
+def test_a_spec_that_cannot_be_loaded_is_named(source: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        load(PluginSpec(name="ticker", source=source))
+    assert caught.value.plugin == "ticker"
+
+
 def test_the_spec_s_name_is_in_errors_of_the_factory_too(write: Write, tmp_path: Path) -> None:
     write("clock.py", "def PluginFactory(): return None")
     spec = PluginSpec(name="ticker", source="clock.py", base=str(tmp_path))
