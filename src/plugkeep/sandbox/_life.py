@@ -12,7 +12,7 @@ from plugkeep.sandbox._io_thread import IoThread, borrow, give_back
 from plugkeep.sandbox._launch import Launch
 from plugkeep.sandbox._output import Output
 from plugkeep.sandbox._process import Exit, milliseconds
-from plugkeep.sandbox._signals import signals_held
+from plugkeep.sandbox._signals import SignalsHeld
 from plugkeep.wire.ready import ReadyParser, Verdict
 
 STOP_MESSAGE = b'{"cmd":"stop"}\n'
@@ -55,6 +55,7 @@ class Life:
         try:
             # Here and not later, for the thread comes up while the program is being loaded.
             self._thread = borrow(self)
+            self._thread.watch(self._stderr)
         except BaseException:
             self.end()
             raise
@@ -78,11 +79,12 @@ class Life:
         """Wait until `deadline`, on the monotonic clock, for the ready message."""
         parser = ReadyParser()
         outcome = self._read_ready(parser, deadline)
-        self.reason, self.received = parser.reason, (parser.message + parser.rest)[:_QUOTED]
-        if outcome is Outcome.READY and self._thread is not None:
-            self._stdout.log(parser.rest)
+        if outcome is not Outcome.READY or self._thread is None:
+            self.reason, self.received = parser.reason, (parser.message + parser.rest)[:_QUOTED]
+        else:
+            if parser.rest and not parser.rest.isspace():
+                self._stdout.log(parser.rest)
             self._thread.watch(self._stdout)
-            self._thread.watch(self._stderr)
         return outcome
 
     def stop(self, timeout: float) -> Outcome:
@@ -100,7 +102,7 @@ class Life:
 
     def end(self) -> Exit:
         """Leave nothing of it: kill what still runs, log what it still printed, close all."""
-        with signals_held():
+        with SignalsHeld():
             if self._exit is None:
                 self._process.kill(signal.SIGKILL)
                 self._process.wait(_KILL_PATIENCE)
@@ -114,25 +116,22 @@ class Life:
             self.end()
 
     def _read_ready(self, parser: ReadyParser, deadline: float) -> Outcome:
-        process, stdout, stderr = self._process, self._stdout, self._stderr
-        closed = False
+        process, stdout, closed = self._process, self._stdout, False
         poller = select.poll()
-        for descriptor in (stdout.descriptor, stderr.descriptor, process.exit_fd):
-            poller.register(descriptor, select.POLLIN)
-        while events := dict(poller.poll(milliseconds(deadline - time.monotonic()))):
-            if stderr.descriptor in events and not stderr.pump():
-                poller.unregister(stderr.descriptor)
-            if process.exit_fd in events:
+        poller.register(stdout.descriptor, select.POLLIN)
+        poller.register(process.exit_fd, select.POLLIN)
+        while events := poller.poll(milliseconds(deadline - time.monotonic())):
+            if any(descriptor == process.exit_fd for descriptor, _ in events):
                 for data in stdout.read_rest():
                     parser.feed(data)
                 return _OF_VERDICT.get(parser.verdict, Outcome.EXITED)
-            if stdout.descriptor in events:
-                piece = stdout.read()
-                if piece and parser.feed(piece) is not Verdict.MORE:
+            piece = stdout.read()
+            if piece:
+                if parser.feed(piece) is not Verdict.MORE:
                     return _OF_VERDICT[parser.verdict]
-                if piece == b"":
-                    poller.unregister(stdout.descriptor)
-                    closed, deadline = True, min(deadline, time.monotonic() + _CLOSED_GRACE)
+            elif piece == b"":
+                poller.unregister(stdout.descriptor)
+                closed, deadline = True, min(deadline, time.monotonic() + _CLOSED_GRACE)
         return _OF_VERDICT[parser.end()] if closed else Outcome.NO_READY
 
     def _say(self, message: bytes) -> bool:

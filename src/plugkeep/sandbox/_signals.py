@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    # The same functions, without the µs in which `signal` makes enums of what they return.
+    import _signal
+
+_SIGNALS = (int(_signal.SIGINT), int(_signal.SIGTERM))
 
 
-@contextmanager
-def signals_held() -> Iterator[None]:
+class SignalsHeld:
     """Hold back SIGINT and SIGTERM while the block runs, and hand them on right after it.
 
     An exception raised by a signal's handler between the birth of a process and the assignment
@@ -20,19 +24,29 @@ def signals_held() -> Iterator[None]:
     only, so elsewhere there is nothing to hold. (Blocking the signals instead would not do:
     another thread would receive them, and the child would inherit the mask.)
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {
-        number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))
-    }
-    received: list[tuple[int, FrameType | None]] = []
-    for number in handlers:
-        signal.signal(number, lambda *arguments: received.append(arguments))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for arrived, frame in received:
-            handlers[signal.Signals(arrived)](arrived, frame)
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._received: list[tuple[int, FrameType | None]] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            if callable(handler := _signal.getsignal(number)):
+                self._handlers[number] = handler
+                _signal.signal(number, self._receive)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._handlers.items():
+            _signal.signal(number, handler)
+        for number, frame in self._received:
+            self._handlers[number](number, frame)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received.append((number, frame))

@@ -30,7 +30,7 @@ from plugkeep.lifecycle import State, check_timeout
 from plugkeep.names import check_name
 from plugkeep.sandbox._launch import Command
 from plugkeep.sandbox._life import Life, Outcome
-from plugkeep.sandbox._signals import signals_held
+from plugkeep.sandbox._signals import SignalsHeld
 
 #: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
 _START: dict[State, State | str] = {
@@ -210,7 +210,7 @@ class ExecSandbox:
 
     def _launch_and_await_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout
-        with signals_held():
+        with SignalsHeld():
             life = self._life = Life(self.name, self._command.launch)
             self._finalizer = weakref.finalize(self, life.abandon)
         outcome = life.await_ready(deadline)
@@ -224,7 +224,7 @@ class ExecSandbox:
 
     def _leave(self, state: State) -> None:
         """End what runs, if anything does, and go to `state`."""
-        with signals_held():
+        with SignalsHeld():
             if self._life is not None:
                 self._life.end()
                 self._finalizer.detach()

@@ -90,6 +90,8 @@ _RUNS = {
     "integer": re.compile(rb"[0-9]+"),
     "fraction": re.compile(rb"[0-9]+"),
 }
+#: The message as nearly all plugins print it is known at a glance, for it is in the way of a start.
+_PLAIN = re.compile(rb'\{[ ]?"ready"[ ]?:[ ]?true[ ]?\}').match
 #: The key may be written with escapes, and counts all the same.
 _READY_KEY = re.compile(
     rb'"(?:r|\\u0072)(?:e|\\u0065)(?:a|\\u0061)(?:d|\\u0064)(?:y|\\u0079)"'
@@ -134,7 +136,10 @@ class ReadyParser:
             return self.verdict
         start = len(self._received)
         self._received += data[: MAX_BYTES - start]
-        end = self._parse(start)
+        if not start and (plain := _PLAIN(data)):
+            self.verdict, end = Verdict.READY, plain.end()
+        else:
+            end = self._parse(start)
         self.rest = data[end - start :]
         del self._received[end:]
         if self.verdict is Verdict.MORE and self.rest:

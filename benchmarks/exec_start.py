@@ -1,0 +1,71 @@
+"""What a sandbox adds to the launch of a program: from start to its ready message."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from _measure import Row, at_most_times, medians
+
+from plugkeep import ExecSandbox
+
+#: As little as a plugin can be: ready, one line read, end.
+PROGRAM = r"""
+#include <unistd.h>
+
+int main(void) {
+    char byte;
+    if (write(1, "{\"ready\":true}\n", 15) != 15) return 1;
+    while (read(0, &byte, 1) == 1)
+        if (byte == '\n') return 0;
+    return 0;
+}
+"""
+
+
+def run(quick: bool = False) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        program = compiled(Path(folder))
+        samples: dict[str, Callable[[], float]] = {
+            "sandbox": partial(sandbox, program),
+            "popen": partial(popen, program),
+        }
+        medians(samples, rounds=10)  # what only the first launches pay: imports, page cache
+        took = medians(samples, rounds=100 if quick else 500)
+    claim = "ExecSandbox of a C program, start to ready, beside a bare subprocess.Popen"
+    return [at_most_times(1.3, "ms", claim, took["sandbox"] * 1000, took["popen"] * 1000)]
+
+
+def compiled(folder: Path) -> str:
+    source, program = folder / "plugin.c", folder / "plugin"
+    source.write_text(PROGRAM)
+    subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+    return str(program)
+
+
+def sandbox(program: str) -> float:
+    plugin = ExecSandbox(program)
+    begin = time.perf_counter()
+    plugin.start()
+    took = time.perf_counter() - begin
+    plugin.stop()
+    return took
+
+
+def popen(program: str) -> float:
+    begin = time.perf_counter()
+    process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        process.stdout.readline()
+        took = time.perf_counter() - begin
+        process.communicate(b'{"cmd":"stop"}\n')
+    return took
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(row)
