@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from plugkeep.registry import Registry as Registry
     from plugkeep.routing import Route as Route
     from plugkeep.routing import RouteTable as RouteTable
+    from plugkeep.routing import follow_routes as follow_routes
     from plugkeep.routing import register_route_providers as register_route_providers
     from plugkeep.sandbox import ExecSandbox as ExecSandbox
     from plugkeep.spec import PluginSpec as PluginSpec
@@ -42,7 +43,7 @@ _HOMES = {
     "loaders.native": ("NativePlugin",),
     "plugin": ("Configurable", "Factory", "Plugin", "Requiring", "RouteProvider"),
     "registry": ("Registry",),
-    "routing": ("Route", "RouteTable", "register_route_providers"),
+    "routing": ("Route", "RouteTable", "follow_routes", "register_route_providers"),
     "sandbox": ("ExecSandbox",),
     "spec": ("PluginSpec",),
 }
