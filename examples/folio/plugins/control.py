@@ -1,0 +1,124 @@
+"""The page of the plugins: how each is doing, where it came from, how long its start took."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import parse_qs
+
+from contracts import Additions, Pages
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from timeline import Timeline
+
+from plugkeep import Host, PluginError, Route, State
+
+#: Without these nobody could start anything again.
+KEPT = ("control", "pages")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One plugin, as the page shows it."""
+
+    name: str
+    state: State
+    source: str
+    version: str
+    requires: tuple[str, ...]
+    required_by: tuple[str, ...]
+    took: float | None
+    bar: tuple[float, float] | None
+    error: str
+    actions: tuple[str, ...]
+
+
+class PluginFactory:
+    name = "control"
+
+    def meet(self, host: Host) -> None:
+        self._host = host
+
+    def start(self) -> None:
+        self._notice = ""
+        self._token = secrets.token_urlsafe()
+        self._timeline = Timeline()
+        self._unsubscribe = self._host.registry.subscribe(self._timeline.note)
+
+    def stop(self) -> None:
+        self._unsubscribe()
+
+    def additions(self) -> Additions:
+        return Additions(menu=("Plugins", "/plugins"))
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/plugins", self._show),
+            Route("POST", "/plugins/{name}/{action}", self._act),
+        ]
+
+    def _show(self, request: Request) -> Response:
+        pages = next(self._host.registry.providing(Pages), None)
+        if pages is None:
+            raise HTTPException(503, "plugin 'pages' is not running")
+        rows = [self._row(name) for name in self._host.registry]
+        notice, self._notice = self._notice, ""
+        return pages.page(
+            "plugins.html",
+            rows=rows,
+            running=sum(row.state is State.RUNNING for row in rows),
+            total=self._timeline.total(),
+            notice=notice,
+            token=self._token if _is_near(request) else None,
+        )
+
+    def _row(self, name: str) -> Row:
+        registry, spec = self._host.registry, self._host.specs.get(name)
+        requirements = registry.requirements()
+        return Row(
+            name=name,
+            state=registry.state(name),
+            source=spec.source if spec else "registered by code",
+            version=getattr(registry[name], "version", "") or (spec and spec.version) or "",
+            requires=tuple(requirements[name]),
+            required_by=tuple(each for each in requirements if name in requirements[each]),
+            took=self._timeline.took(name),
+            bar=self._timeline.bar(name),
+            error=self._timeline.error(name),
+            actions=self._actions(name),
+        )
+
+    def _actions(self, name: str) -> tuple[str, ...]:
+        if name in KEPT:
+            return ()
+        if self._host.registry.state(name) is not State.RUNNING:
+            return ("start",)
+        spec = self._host.specs.get(name)
+        return ("stop", "reload") if spec and spec.source.startswith("file:") else ("stop",)
+
+    async def _act(self, request: Request) -> Response:
+        """Do what a button says: for people at this machine only, and from our own page only."""
+        form = parse_qs((await request.body()).decode(errors="replace"))
+        given = form.get("token", [""])[0].encode()
+        if not _is_near(request) or not secrets.compare_digest(given, self._token.encode()):
+            raise HTTPException(403, "This button is no longer valid; load its page again.")
+        name, action = request.path_params["name"], request.path_params["action"]
+        if name not in self._host.registry:
+            raise HTTPException(404, f"There is no plugin {name}.")
+        if action in self._actions(name):
+            await self._do(action, name)
+        return RedirectResponse(f"/plugins#{name}", 303)
+
+    async def _do(self, action: str, name: str) -> None:
+        registry = self._host.registry
+        does = {"start": registry.astart, "stop": registry.astop, "reload": self._host.areload}
+        try:
+            await does[action](name)
+        except PluginError as error:
+            self._notice = str(error)
+
+
+def _is_near(request: Request) -> bool:
+    return request.client is not None and ip_address(request.client.host).is_loopback

@@ -1,0 +1,112 @@
+"""Markdown, by markdown-it-py. Documents are not trusted: HTML in them is shown, not obeyed."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from urllib.parse import quote, unquote, urlsplit
+
+import markdown_it
+from contracts import Document, Heading, Highlighter, Rendered
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup, escape
+
+from plugkeep import Host
+
+SUFFIXES = (".md", ".markdown")
+
+
+class PluginFactory:
+    name = "markdown"
+    version = f"markdown-it-py {markdown_it.__version__}"
+
+    def meet(self, host: Host) -> None:
+        self._host = host
+
+    def start(self) -> None:
+        options = {"html": False, "linkify": False, "highlight": self._highlight}
+        self._markdown = MarkdownIt("gfm-like2", options).disable("linkify")
+        self._markdown.validateLink = _is_harmless  # type: ignore[method-assign]
+
+    def stop(self) -> None: ...
+
+    def render(self, document: Document, text: str) -> Rendered | None:
+        if not document.name.lower().endswith(SUFFIXES):
+            return None
+        tokens = self._markdown.parse(text)
+        headings = tuple(_anchor(tokens))
+        for token in _all(tokens):
+            _settle(token, document)
+        html = self._markdown.renderer.render(tokens, self._markdown.options, {})
+        return Rendered(Markup(html), headings)  # noqa: S704  (html is off, see start)
+
+    def _highlight(self, code: str, language: str, _attributes: str) -> str:
+        """Colour a block of code, if some plugin can."""
+        for highlighter in self._host.registry.providing(Highlighter):
+            coloured = highlighter.highlight(code, language) if language else None
+            if coloured is not None:
+                return str(coloured)
+        return str(escape(code))
+
+
+def _anchor(tokens: list[Token]) -> Iterator[Heading]:
+    """Give each heading an anchor of its own, spelt as on GitHub."""
+    taken: dict[str, int] = {}
+    for opening, inline in pairwise(tokens):
+        if opening.type != "heading_open":
+            continue
+        text = "".join(each.content for each in inline.children or ())
+        slug = re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") or "section"
+        anchor = slug
+        while anchor in taken:
+            taken[slug] += 1
+            anchor = f"{slug}-{taken[slug]}"
+        taken[anchor] = 0
+        opening.attrSet("id", anchor)
+        yield Heading(int(opening.tag[1]), text, anchor)
+
+
+def _settle(token: Token, document: Document) -> None:
+    """Make a token fit into our pages."""
+    if token.type == "link_open":
+        token.attrSet("href", _address(str(token.attrs["href"]), "/doc", document))
+    elif token.type == "image":
+        _settle_picture(token, document)
+    elif "style" in token.attrs:  # a column's alignment; pages have no styles of their own
+        token.attrSet("class", str(token.attrs.pop("style")).partition(":")[2])
+
+
+def _settle_picture(token: Token, document: Document) -> None:
+    address = str(token.attrs["src"])
+    parts = urlsplit(address)
+    if parts.scheme or parts.netloc:  # nobody elsewhere is told what is being read
+        token.type = "text"
+    token.attrSet("src", _address(address, "/raw", document))
+
+
+def _address(written: str, root: str, document: Document) -> str:
+    """Return a link as the page needs it: what is relative to the document, or to the folder."""
+    parts = urlsplit(written)
+    if parts.scheme or parts.netloc or not parts.path:
+        return written
+    path = posixpath.normpath(posixpath.join("/", quote(document.folder), parts.path))
+    return parts._replace(path=root + path).geturl()
+
+
+def _is_harmless(url: str) -> bool:
+    """Say whether a link may be one: to another document, or by one of a few schemes."""
+    plain = re.sub(r"[\x00-\x20\x7f]", "", unquote(url)).lower()
+    try:
+        urlsplit(url)
+    except ValueError:  # half an address of IPv6
+        return False
+    return not re.match(r"[^/?#]*:", plain) or plain.startswith(("http:", "https:", "mailto:"))
+
+
+def _all(tokens: Iterable[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from token.children or ()

@@ -1,0 +1,123 @@
+"""The pages of the folder and of its documents, made of whatever other plugins can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from mimetypes import guess_type
+from operator import attrgetter
+
+from contracts import Document, Facts, Highlighter, Library, Pages, Rendered, Renderer, Text
+from markupsafe import Markup, escape
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from tree import crumbs_to, is_start, tree_of
+
+from plugkeep import Host, Route
+
+#: A picture may hold scripts (SVG can). Opened by itself, it is to run none.
+PICTURE_HEADERS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+}
+RECENT = 6
+#: Lines of a source that are shown; browsers tire of more.
+MOST = 20_000
+
+
+class PluginFactory:
+    name = "reader"
+    requires = ("library", "pages")
+
+    def meet(self, host: Host) -> None:
+        self._registry = host.registry
+
+    def start(self) -> None:
+        self._library = next(self._registry.providing(Library))
+        self._pages = next(self._registry.providing(Pages))
+
+    def stop(self) -> None: ...
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/", self._index),
+            Route("GET", "/doc/{path:path}", self._document),
+            Route("GET", "/source/{path:path}", self._source),
+            Route("GET", "/raw/{path:path}", self._picture),
+        ]
+
+    def _index(self, _request: Request) -> Response:
+        return self._folder("")
+
+    def _folder(self, path: str) -> Response:
+        documents = self._library.documents()
+        inside = [each for each in documents if not path or each.path.startswith(f"{path}/")]
+        if path and not inside:
+            raise HTTPException(404, f"There is no document and no folder at {path}.")
+        return self._pages.page(
+            "folder.html",
+            path=path,
+            crumbs=crumbs_to(path),
+            tree=tree_of(path, inside),
+            documents=inside,
+            start=next((each for each in inside if is_start(each, path)), None),
+            truncated=self._library.truncated,
+            recent=sorted(inside, key=attrgetter("modified"), reverse=True)[:RECENT],
+        )
+
+    def _document(self, request: Request) -> Response:
+        path = request.path_params["path"].rstrip("/")
+        document = self._library.find(path)
+        return self._show(document, "doc") if document else self._folder(path)
+
+    def _source(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        document = self._library.find(path)
+        if document is None:
+            raise HTTPException(404, f"There is no document at {path}.")
+        return self._show(document, "source")
+
+    def _show(self, document: Document, view: str) -> Response:
+        text = self._read(document)
+        rendered = self._render(document, text)
+        source = None if rendered and view == "doc" else self._lines(document, text)
+        siblings = [each for each in self._library.documents() if each.folder == document.folder]
+        return self._pages.page(
+            "document.html",
+            document=document,
+            crumbs=crumbs_to(document.path),
+            damaged=text.damaged,
+            rendered=rendered,
+            source=source and source[:MOST],
+            shortened=source is not None and len(source) > MOST,
+            facts=list(self._facts(document, text)),
+            siblings=siblings,
+        )
+
+    def _read(self, document: Document) -> Text:
+        try:
+            return self._library.read(document)
+        except OSError as error:
+            reason = f"{document.path} cannot be read: {error.strerror}."
+            raise HTTPException(404, reason) from error
+
+    def _render(self, document: Document, text: Text) -> Rendered | None:
+        renderers = self._registry.providing(Renderer)
+        made = (renderer.render(document, text.content) for renderer in renderers)
+        return next((rendered for rendered in made if rendered), None)
+
+    def _lines(self, document: Document, text: Text) -> list[Markup]:
+        highlighters = self._registry.providing(Highlighter)
+        made = (each.highlight(text.content, document.name) for each in highlighters)
+        html = next((html for html in made if html is not None), escape(text.content))
+        return [Markup(line) for line in html.removesuffix("\n").split("\n")]  # noqa: S704
+
+    def _facts(self, document: Document, text: Text) -> Iterator[tuple[str, str]]:
+        for provider in self._registry.providing(Facts):
+            yield from provider.facts(document, text.content)
+
+    def _picture(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        content = self._library.picture(path)
+        if content is None:
+            raise HTTPException(404, f"There is no picture at {path}.")
+        return Response(content, media_type=guess_type(path)[0], headers=PICTURE_HEADERS)
