@@ -134,9 +134,24 @@ class _Instance:
                 raise AlreadyStartedError(
                     f"plugin {self.name!r} is running already", plugin=self.name
                 )
-            if code := self.functions.start(self.address):
+            if code := self.start_or_undo():
                 raise NativeError(self.failure("start", code), plugin=self.name, code=code)
             self.started = True
+
+    def start_or_undo(self) -> int:
+        """Return what the library's start returned.
+
+        Ctrl-C during start comes out when that has returned, before the interpreter's next step:
+        so what it returned is kept without one.
+        """
+        codes: list[int] = []
+        try:
+            codes.extend(map(self.functions.start, (self.address,)))
+        except BaseException:
+            if codes == [_abi.OK]:
+                self.functions.stop(self.address)
+            raise
+        return codes[0]
 
     def stop(self) -> None:
         with self.turn():
@@ -163,13 +178,13 @@ class _Instance:
         if not self.functions.call or b"\0" in method:
             return _abi.NO_SUCH_METHOD, b""
         response = _abi.Response()
-        code = self.functions.call(
-            self.address, method, request, len(request), ctypes.byref(response)
-        )
         try:
+            code = self.functions.call(
+                self.address, method, request, len(request), ctypes.byref(response)
+            )
             answered = code == _abi.OK and response.data
             return code, ctypes.string_at(response.data, response.size) if answered else b""
-        finally:
+        finally:  # also on Ctrl-C, which comes out when call has returned
             if response.release:
                 response.release(response.data)
 
@@ -185,11 +200,13 @@ class _Instance:
 
     def free(self) -> None:
         self.closed = True
-        if self.started:
-            self.started = False
-            self.functions.stop(self.address)
-        if self.functions.destroy:
-            self.functions.destroy(self.address)
+        try:
+            if self.started:
+                self.started = False
+                self.functions.stop(self.address)
+        finally:
+            if self.functions.destroy:
+                self.functions.destroy(self.address)
 
     def free_if_idle(self) -> None:
         # Nobody holds the plugin any more, unless this is the end of the interpreter: then a

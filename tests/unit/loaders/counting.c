@@ -1,5 +1,6 @@
 /* A plugin that does what the tests ask it to, and counts what the host does with it. */
 #include <plugkeep.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,9 @@ PLUGKEEP_EXPORT int created, destroyed, started, stopped, called, released, over
 
 /* Set by the tests: what start and stop return. */
 PLUGKEEP_EXPORT int start_result, stop_result;
+
+/* Set by the tests: whether Ctrl-C is pressed during start and during the method "echo". */
+PLUGKEEP_EXPORT int interrupted;
 
 /* Two ends of a pipe, for a call that waits until it is told to go on: it writes a byte to
  * waiting and reads one from go_on. */
@@ -36,6 +40,8 @@ static int leave(const plugkeep_plugin *self, int result) {
 static int start(const plugkeep_plugin *self) {
     enter(self);
     started++;
+    if (interrupted)
+        raise(SIGINT);
     snprintf(state_of(self)->error, 64, "start returns %d", start_result);
     return leave(self, start_result);
 }
@@ -70,8 +76,11 @@ static int wait_for_the_test(void) {
 
 static int dispatch(struct state *state, const char *method, const char *request, size_t size,
                     plugkeep_response *response) {
-    if (!strcmp(method, "echo"))
+    if (!strcmp(method, "echo")) {
+        if (interrupted)
+            raise(SIGINT);
         return request[size] == 0 ? answer(response, request, size) : PLUGKEEP_FAILED;
+    }
     if (!strcmp(method, "wait"))
         return wait_for_the_test();
     if (!strcmp(method, "nothing"))

@@ -64,6 +64,7 @@ def counts(counting: Path) -> Iterator[Counts]:
     yield counts
     counts.set("start_result", 0)
     counts.set("stop_result", 0)
+    counts.set("interrupted", 0)
 
 
 @pytest.fixture
@@ -182,6 +183,30 @@ def test_a_failed_stop_is_a_stop_all_the_same(plugin: Any, counts: Counts) -> No
     with pytest.raises(NotStartedError):
         plugin.stop()
     plugin.start()
+
+
+def test_ctrl_c_during_start_leaves_it_stopped(plugin: Any, counts: Counts) -> None:
+    counts.set("interrupted", 1)
+    with pytest.raises(KeyboardInterrupt):
+        plugin.start()
+    assert (counts.started, counts.stopped) == (1, 1), "what had started is stopped again"
+    counts.set("start_result", 1)
+    with pytest.raises(KeyboardInterrupt):
+        plugin.start()
+    assert (counts.started, counts.stopped) == (2, 1), "what had not is not"
+    counts.set("interrupted", 0)
+    counts.set("start_result", 0)
+    plugin.start()
+
+
+def test_ctrl_c_during_a_call_loses_nothing(plugin: Any, counts: Counts) -> None:
+    plugin.start()
+    counts.set("interrupted", 1)
+    with pytest.raises(KeyboardInterrupt):
+        plugin.call("echo")
+    assert counts.released == 1
+    counts.set("interrupted", 0)
+    assert plugin.call("echo") == []
 
 
 AT_EXIT = """
