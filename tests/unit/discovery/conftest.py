@@ -39,7 +39,7 @@ def everybodys() -> Iterator[Path]:
 
 @pytest.fixture
 def all_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take everything for long unchanged, so that it is cached though this test has just made it."""
+    """Take everything for long unchanged, so that it is cached though it was made just now."""
     monkeypatch.setattr(_listing, "SETTLING_NS", -(10**18))
 
 
@@ -55,6 +55,7 @@ def next_tick(tmp_path: Path) -> Callable[[], None]:
         while probe.stat().st_ctime_ns == before:
             assert time.monotonic() < until, "the file system's clock stands still"
             probe.write_bytes(b"")
+        probe.unlink()
 
     return wait
 

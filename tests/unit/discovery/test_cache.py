@@ -1,4 +1,4 @@
-"""The cache is never noticed but by the clock: whatever changes is seen, whatever breaks is mended."""
+"""Nobody notices the cache but by the clock: a change is seen, what is damaged is mended."""
 
 from __future__ import annotations
 
