@@ -84,8 +84,8 @@ typedef struct plugkeep_response {
     size_t size;
 
     /* Called with data, once, on the thread that made the call, as soon as the host has copied
-     * data, whatever call returned; free() will do for memory from malloc(). May be NULL: then
-     * there is nothing to release. */
+     * data, whatever call returned, and before last_error; free() will do for memory from
+     * malloc(). May be NULL: then there is nothing to release. */
     void (*release)(void *data);
 } plugkeep_response;
 

@@ -118,6 +118,22 @@ def test_a_library_that_is_cut_off_anywhere_is_refused(counting: Path, tmp_path:
     assert len(cut_off) == len([path for path in paths[:-1] if int(Path(path).stem) >= HEADER])
 
 
+def test_a_library_stripped_of_its_sections_loads_unless_it_is_cut_off(
+    counting: Path, tmp_path: Path
+) -> None:
+    content = bytearray(counting.read_bytes())
+    content[40:48] = bytes(8)  # where the table of sections is
+    content[60:62] = bytes(2)  # how many there are
+    path = tmp_path / "libclock.so"
+    path.write_bytes(content)
+    assert exported(path, "libclock.so") is None
+    assert load_so(path)().name == "counting"
+    path = tmp_path / "libcut.so"
+    path.write_bytes(content[:5000])
+    with pytest.raises(NotALibraryError, match="it is cut off: it should have at least"):
+        exported(path, "libcut.so")
+
+
 @given(
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=9),
     in_header=st.booleans(),

@@ -102,7 +102,10 @@ def test_a_failed_reload_leaves_the_module_that_was_there(write: Write) -> None:
     assert sys.modules[type(plugin).__module__] is module
 
 
-def test_loading_again_executes_what_the_file_says_now(write: Write, tmp_path: Path) -> None:
+def test_loading_again_executes_what_the_file_says_now(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     text = "{PLUGIN}\nclass PluginFactory(Clock): version = 1\n"
     path = write("clock.py", text)
     when = path.stat()
