@@ -139,6 +139,9 @@ _HINTS: dict[int, Callable[[Path], str]] = {
     errno.ENOENT: _hint_not_found,
     errno.EACCES: _hint_permission,
     errno.ENOEXEC: _hint_format,
+    errno.ESRCH: lambda _: (
+        "ended at once, and how is unknown: other code in the host waited for it"
+    ),
     errno.ETXTBSY: lambda _: "is being written; close it first",
 }
 

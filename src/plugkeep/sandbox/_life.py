@@ -21,7 +21,7 @@ STOP_MESSAGE = b'{"cmd":"stop"}\n'
 TERM_GRACE = 1.0
 _KILL_PATIENCE = 5.0  # SIGKILL takes effect at once, unless the process is stuck in the kernel
 _QUOTED = 200  # bytes kept of what was received
-_CLOSED_GRACE = 1.0  # a process whose stdout has ended is probably about to exit: wait to see how
+_CLOSED_GRACE = 0.5  # a process whose stdout has ended is probably about to exit: wait to see how
 
 
 class Outcome(Enum):

@@ -74,6 +74,8 @@ class ChildProcess:
             for descriptor in (stdin, stdout, stderr):
                 os.set_blocking(descriptor, False)
             self.exit_fd = os.pidfd_open(popen.pid)
+        except ProcessLookupError:
+            raise  # it has ended, and other code in the host has waited for it: nothing to kill
         except BaseException:
             os.killpg(popen.pid, signal.SIGKILL)
             popen.wait()
