@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
-from plugkeep.errors import InvalidRouteError
+from plugkeep.errors import InvalidRouteError, RegistryError
 from plugkeep.events import Event, Started, Unregistered
 from plugkeep.plugin import ProtocolOf, RouteProvider
 from plugkeep.routing.route import Route
@@ -42,8 +42,8 @@ def follow_routes(registry: Plugins, table: RouteTable) -> Callable[[], None]:
     """Keep `table` up to date with `registry` until the function that is returned is called.
 
     A plugin's routes join when it has started and leave when it is unregistered; between a stop
-    and a start they stay, to answer 503. A conflict is then an error of the listener, which the
-    registry logs: the plugin runs on without routes.
+    and a start they stay, to answer 503. Where they conflict, or are none, the registry logs that
+    as an error of its listener, and the plugin runs on without routes.
     """
     offering: set[str] = set()
 
@@ -51,11 +51,19 @@ def follow_routes(registry: Plugins, table: RouteTable) -> Callable[[], None]:
         if isinstance(event, Unregistered):
             table.remove(event.plugin)
         elif isinstance(event, Started):
-            routes = _routes_of(registry, event.plugin)
+            refresh(event.plugin)
+
+    def refresh(name: str) -> None:
+        try:
+            routes = _routes_of(registry, name)
             if routes is not None:
-                offering.add(event.plugin)
-            if event.plugin in offering:  # or was, before it was replaced by another plugin
-                table.replace({event.plugin: routes or ()})
+                offering.add(name)
+            if name in offering:  # or was, before another plugin took its place
+                table.replace({name: routes or ()})
+        except RegistryError:
+            if name in offering:  # what it had may be that of another instance
+                table.remove(name)
+            raise
 
     return registry.subscribe(listen)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -19,8 +19,10 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from plugkeep.errors import PluginNotFoundError
 from plugkeep.lifecycle import UP, State
-from plugkeep.routing import RouteEntry, RouteTable
-from plugkeep.web import Authorize, States
+
+if TYPE_CHECKING:
+    from plugkeep.routing import RouteEntry, RouteTable
+    from plugkeep.web import Authorize, States
 
 log = logging.getLogger("plugkeep.web")
 

@@ -198,3 +198,18 @@ def test_following_a_conflict_is_logged_and_leaves_the_plugin_running(
     assert listed(table) == [("shop", "/cart")]
     assert "'store'" in caplog.text
     assert "'shop'" in caplog.text
+
+
+def test_following_a_replacement_in_conflict_does_not_keep_the_old_handlers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table, registry = RouteTable(), Registry()
+    follow_routes(registry, table)
+    registry.register(Provider("shop", "/cart"))
+    registry.register(Provider("store", "/old"))
+    registry.start_all()
+    registry.stop("store")
+    registry.replace("store", Provider("store", "/old", "/cart"))
+    registry.start("store")
+    assert listed(table) == [("shop", "/cart")], "/old would lead to an instance that was stopped"
+    assert "wants the route GET /cart" in caplog.text
