@@ -452,9 +452,3 @@ class ConfigNotFoundError(ConfigError, FileNotFoundError):
     """Raised when the file or folder that is to be read does not exist."""
 
     __new__ = FileNotFoundError.__new__  # type: ignore[assignment]  # not that of ValueError
-
-
-class ConfigNotFoundError(ConfigError, FileNotFoundError):
-    """Raised when the file or folder that is to be read does not exist."""
-
-    __new__ = FileNotFoundError.__new__  # type: ignore[assignment]  # not that of ValueError
