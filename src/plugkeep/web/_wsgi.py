@@ -22,7 +22,8 @@ class WsgiApp:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._lock = threading.Lock()
+        # Reentrant: the collector may end a forgotten answer while this very thread holds it.
+        self._lock = threading.RLock()
         self._exchanges: set[_Exchange] = set()
         self._loop: _LoopThread | None = None
         self._closed = False
@@ -43,7 +44,7 @@ class WsgiApp:
         """
         with self._lock:
             self._closed = True
-            for exchange in self._exchanges:
+            for exchange in [*self._exchanges]:
                 exchange.cancel()
             self._end_when_idle()
         if self._loop is not None and not self._loop.join(timeout):
