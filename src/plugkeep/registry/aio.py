@@ -117,28 +117,30 @@ class PluginTask:
         while (work := await self._work.get()) is not None:
             self._running, operation = work
             with entered(operation):
-                error = await self._run(self._running)
+                await self._run(self._running)
             self._running = None
             del work  # or it would keep the plugin alive until the next one
-            if self._cancelled:
-                self._cancelled = False
-                self._task.uncancel()
-            elif isinstance(error, asyncio.CancelledError):
-                raise error  # cancelled by somebody else: the loop is being shut down
 
-    async def _run(self, call: Call) -> BaseException | None:
+    async def _run(self, call: Call) -> None:
         if call.abandoned:  # before its turn came
             call.returned_late(None)
-            return None
+            return
         error = await _outcome(call.entry, call.step)
-        if not call.finish(error):
+        asked = self._cancelled
+        if asked:
+            self._cancelled = False
+            self._task.uncancel()
+        # That of a task it awaited, or a loop that shuts down: the driver is told by the loop.
+        call.cancelled = isinstance(error, asyncio.CancelledError)
+        if call.finish(error):
+            return
+        if asked and call.cancelled:
+            call.returned_late(None)  # it gave up when asked to
+        else:
             await self._clear_up(call, error)
-        return error
 
     async def _clear_up(self, call: Call, error: BaseException | None) -> None:
-        if self._cancelled and isinstance(error, asyncio.CancelledError):
-            call.returned_late(None)  # it gave up when asked to
-        elif call.step is STOP or error is not None:
+        if call.step is STOP or error is not None:
             call.returned_late(error)
         elif is_async(call.entry, STOP):
             call.returned_late(await _outcome(call.entry, STOP))

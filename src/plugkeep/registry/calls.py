@@ -30,6 +30,7 @@ class Call:
         "_lock",
         "_notify",
         "cancel",
+        "cancelled",
         "duration",
         "entry",
         "error",
@@ -48,6 +49,8 @@ class Call:
         #: What the method raised, once it has returned; and how long it took, in seconds.
         self.error: BaseException | None = None
         self.duration = 0.0
+        #: Whether that was a task's being cancelled, which is no reason to end everything.
+        self.cancelled = False
         #: Asks the method to give up, once it has been abandoned; for tasks, threads cannot.
         self.cancel: Callable[[], object] = lambda: None
         self._notify = notify
@@ -89,6 +92,11 @@ class Call:
     def returned_late(self, error: BaseException | None) -> None:
         """Note that the method has returned although nobody waits any more."""
         self.ledger.returned_late(self.entry, perf_counter() - self._began, error)
+
+    @property
+    def fatal(self) -> bool:
+        """Whether what the method raised is no mere failure of the plugin, such as a Ctrl-C."""
+        return not (self.error is None or isinstance(self.error, Exception) or self.cancelled)
 
     def failure(self) -> PluginError | None:
         """Return what the method raised as an error that names the plugin."""

@@ -66,7 +66,7 @@ class Campaign:
     def settle(self, call: Call) -> None:
         """Take note of a call that has finished."""
         if call in self._under_way:  # else it had been abandoned before it could say so
-            if call.error is not None and not isinstance(call.error, Exception):
+            if call.fatal:
                 self.fatal = self.fatal or call.error
             self._close(call, call.failure())
 

@@ -238,6 +238,71 @@ def test_one_that_ignores_being_cancelled_holds_up_nobody(record: Any) -> None:
     assert record.lines.count("+stubborn") == record.lines.count("-stubborn") == 2
 
 
+def test_the_late_stop_of_one_that_ignored_it_is_not_cancelled(record: Any) -> None:
+    cancelling: list[int] = []
+
+    async def main() -> None:
+        late = asyncio.Event()
+
+        async def stubborn() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return
+
+        async def look() -> None:
+            cancelling.append(asyncio.current_task().cancelling())  # type: ignore[union-attr]
+
+        registry = Registry(start_timeout=0.02)
+        registry.subscribe(lambda e: late.set() if isinstance(e, events.LateReturn) else None)
+        registry.register(record.async_plugin("a", on_start=stubborn, on_stop=look))
+        assert len(await registry.astart_all()) == 1
+        await late.wait()
+
+    run(main())
+    assert cancelling == [0]
+
+
+def test_a_start_that_awaits_a_cancelled_task_fails_alone(record: Any) -> None:
+    async def main() -> None:
+        async def await_cancelled() -> None:
+            task = asyncio.create_task(asyncio.Event().wait())
+            task.cancel()
+            await task
+
+        registry = Registry()
+        registry.register(record.async_plugin("a", on_start=await_cancelled))
+        registry.register(record.async_plugin("b"))
+        (error,) = await registry.astart_all()
+        assert isinstance(error.__cause__, asyncio.CancelledError)
+        assert registry.state("b") is State.RUNNING
+        await registry.astop_all()
+
+    run(main())
+
+
+def test_a_loop_that_shuts_down_in_the_middle_of_a_start_is_not_held_up(record: Any) -> None:
+    async def main() -> None:
+        inside = asyncio.Event()
+
+        async def hang() -> None:
+            inside.set()
+            await asyncio.Event().wait()
+
+        registry.register(record.async_plugin("a"))
+        registry.register(record.async_plugin("b", on_start=hang))
+        starting.append(asyncio.create_task(registry.astart_all()))
+        await inside.wait()
+
+    registry = Registry()
+    starting: list[asyncio.Task[Any]] = []
+    asyncio.run(main())
+    assert starting[0].cancelled()
+    assert registry.state("b") is State.FAILED
+    assert asyncio.run(registry.astop_all()) == []
+    assert record.lines == ["+a", "+b", "-a"]
+
+
 def test_a_stop_that_exceeds_its_limit(record: Any) -> None:
     async def main() -> None:
         registry = Registry(stop_timeout=0.02)
