@@ -80,7 +80,7 @@ def _listen(address: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((address, port), family=family)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        reason = str(error.strerror).partition(" (while")[0]
         sys.exit(f"Folio cannot serve at {address}, port {port}: {reason}; try --port 0")
 
 

@@ -20,9 +20,6 @@ from contracts import Document, Text
 IGNORED = {"node_modules", "__pycache__"}
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"}
 LARGEST_PICTURE = 20_000_000
-#: Seconds for which a listing is believed.
-FRESH = 2.0
-
 _unspeakable = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]").search
 
 
@@ -31,6 +28,7 @@ class Config:
     folder: Path
     largest: int = 1_000_000  # bytes; what is larger was not written to be read
     most: int = 10_000  # documents
+    fresh: float = 2.0  # seconds for which a listing is believed
 
 
 class PluginFactory:
@@ -51,7 +49,7 @@ class PluginFactory:
         return self.root.name or str(self.root)
 
     def documents(self) -> tuple[Document, ...]:
-        if time.monotonic() - self._listed_at > FRESH:
+        if time.monotonic() - self._listed_at > self.config.fresh:
             self._list()
         return self._documents
 

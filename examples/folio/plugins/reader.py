@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from mimetypes import guess_type
 from operator import attrgetter
+from typing import TypeVar
 
 from contracts import Document, Facts, Highlighter, Library, Pages, Rendered, Renderer, Text
 from markupsafe import Markup, escape
@@ -14,6 +16,11 @@ from starlette.responses import Response
 from tree import crumbs_to, is_start, tree_of
 
 from plugkeep import Host, Route
+
+log = logging.getLogger("plugkeep.plugin.reader")
+
+T = TypeVar("T")
+A = TypeVar("A")
 
 #: A picture may hold scripts (SVG can). Opened by itself, it is to run none.
 PICTURE_HEADERS = {
@@ -101,19 +108,27 @@ class PluginFactory:
             raise HTTPException(404, reason) from error
 
     def _render(self, document: Document, text: Text) -> Rendered | None:
-        renderers = self._registry.providing(Renderer)
-        made = (renderer.render(document, text.content) for renderer in renderers)
+        made = self._ask(Renderer, lambda each: each.render(document, text.content))
         return next((rendered for rendered in made if rendered), None)
 
     def _lines(self, document: Document, text: Text) -> list[Markup]:
-        highlighters = self._registry.providing(Highlighter)
-        made = (each.highlight(text.content, document.name) for each in highlighters)
+        made = self._ask(Highlighter, lambda each: each.highlight(text.content, document.name))
         html = next((html for html in made if html is not None), escape(text.content))
         return [Markup(line) for line in html.removesuffix("\n").split("\n")]  # noqa: S704
 
     def _facts(self, document: Document, text: Text) -> Iterator[tuple[str, str]]:
-        for provider in self._registry.providing(Facts):
-            yield from provider.facts(document, text.content)
+        for facts in self._ask(Facts, lambda each: each.facts(document, text.content)):
+            yield from facts
+
+    def _ask(self, ability: Callable[..., T], question: Callable[[T], A]) -> Iterator[A]:
+        """Yield what each plugin with that ability answers; one that fails is done without."""
+        for plugin in self._registry.providing(ability):
+            try:
+                answer = question(plugin)
+            except Exception:
+                log.exception("the page is made without what a plugin of kind %s says", ability)
+            else:
+                yield answer
 
     def _picture(self, request: Request) -> Response:
         path = request.path_params["path"]
