@@ -8,7 +8,7 @@ import signal
 import time
 from enum import Enum
 
-from plugkeep.sandbox._io_thread import IoThread, borrow, give_back
+from plugkeep.sandbox._io_thread import borrow, give_back
 from plugkeep.sandbox._launch import Launch
 from plugkeep.sandbox._output import Output
 from plugkeep.sandbox._process import Exit, milliseconds
@@ -51,14 +51,14 @@ class Life:
         self._stdout = Output(plugin, "stdout", process.stdout)
         self._stderr = Output(plugin, "stderr", process.stderr)
         self._exit: Exit | None = None
-        self._thread: IoThread | None = None
         try:
             # Here and not later, for the thread comes up while the program is being loaded.
             self._thread = borrow(self)
-            self._thread.watch(self._stderr)
         except BaseException:
-            self.end()
+            self._end_process()
+            self._close_pipes()
             raise
+        self._thread.watch(self._stderr)
 
     @property
     def pid(self) -> int | None:
@@ -79,12 +79,12 @@ class Life:
         """Wait until `deadline`, on the monotonic clock, for the ready message."""
         parser = ReadyParser()
         outcome = self._read_ready(parser, deadline)
-        if outcome is not Outcome.READY or self._thread is None:
-            self.reason, self.received = parser.reason, (parser.message + parser.rest)[:_QUOTED]
-        else:
+        if outcome is Outcome.READY:
             if parser.rest and not parser.rest.isspace():
                 self._stdout.log(parser.rest)
             self._thread.watch(self._stdout)
+        else:
+            self.reason, self.received = parser.reason, (parser.message + parser.rest)[:_QUOTED]
         return outcome
 
     def stop(self, timeout: float) -> Outcome:
@@ -104,10 +104,11 @@ class Life:
         """Leave nothing of it: kill what still runs, log what it still printed, close all."""
         with SignalsHeld():
             if self._exit is None:
-                self._process.kill(signal.SIGKILL)
-                self._process.wait(_KILL_PATIENCE)
-                self._exit = self._process.collect()
+                self._exit = self._end_process()
+                for output in (self._stdout, self._stderr):
+                    self._thread.forget(output)
                 self._close_pipes()
+                give_back(self._thread, self)
             return self._exit
 
     def abandon(self) -> None:
@@ -153,16 +154,17 @@ class Life:
             self._close_stdin()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _close_stdin(self) -> None:
-        if self._stdin is not None:
-            os.close(self._stdin)
-            self._stdin = None
+    def _end_process(self) -> Exit:
+        self._process.kill(signal.SIGKILL)  # if it has ended, what remains of its group
+        self._process.wait(_KILL_PATIENCE)
+        return self._process.collect()
 
     def _close_pipes(self) -> None:
         self._close_stdin()
         for output in (self._stdout, self._stderr):
-            if self._thread is not None:
-                self._thread.forget(output)
             output.finish()
-        if self._thread is not None:
-            give_back(self._thread, self)
+
+    def _close_stdin(self) -> None:
+        if self._stdin is not None:
+            os.close(self._stdin)
+            self._stdin = None

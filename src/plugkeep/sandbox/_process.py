@@ -55,7 +55,7 @@ class Process(Protocol):
         ...
 
     def collect(self) -> Exit:
-        """Kill what remains of its group, leave no zombie, and say how it ended."""
+        """Leave no zombie, and say how it ended. To be called once it has ended."""
         ...
 
 
@@ -92,27 +92,22 @@ class ChildProcess:
 
     def kill(self, number: int) -> None:
         """Send a signal to it and all its group, if it has not been collected yet."""
-        with self._lock:
+        # While it is a zombie its number is still ours, and what remains of its group in reach.
+        # Where others have reaped it (SIGCHLD ignored, os.wait in the host), the number may
+        # belong to somebody else by now. Not permitted: all who remain have changed their user.
+        with self._lock, suppress(ChildProcessError, ProcessLookupError, PermissionError):
             if self._exit is None:
-                self._kill_group(number)
+                self._waitid()
+                os.killpg(self.pid, number)
 
     def collect(self) -> Exit:
-        """Kill what remains of its group, leave no zombie, and say how it ended."""
+        """Leave no zombie, and say how it ended. To be called once it has ended."""
         with self._lock:
             if self._exit is None:
-                # The zombie keeps the number of the group ours: first kill, then reap.
-                self._kill_group(signal.SIGKILL)
                 self._exit = self._peek() or Exit()
                 self._popen.poll()
                 os.close(self.exit_fd)
             return self._exit
-
-    def _kill_group(self, number: int) -> None:
-        # Where others have reaped it (SIGCHLD ignored, os.wait in the host), its number may
-        # belong to somebody else by now. Not permitted: all who remain have changed their user.
-        with suppress(ChildProcessError, ProcessLookupError, PermissionError):
-            self._waitid()
-            os.killpg(self.pid, number)
 
     def _peek(self) -> Exit | None:
         """Say how it ended without reaping it; None while it runs."""

@@ -234,8 +234,8 @@ def test_a_plugin_inherits_no_descriptor(shell: Any, records: Any) -> None:
     assert records.lines("stdout") == ["0 1 2 3 "]  # 3 is the listing's own
 
 
-def test_a_wheel_of_threads_collects_garbage_without_a_deadlock(run_host: RunHost) -> None:
-    """Sandboxes are forgotten at random points, in the locks that others hold."""
+def test_sandboxes_forgotten_at_random_points_deadlock_nobody(run_host: RunHost) -> None:
+    """The garbage collector ends them wherever it comes by, in sections that locks guard, too."""
     said = run_host(
         STAY
         + """
