@@ -36,6 +36,7 @@ class Call:
         "error",
         "ledger",
         "limit",
+        "refused",
         "step",
     )
 
@@ -49,6 +50,8 @@ class Call:
         #: What the method raised, once it has returned; and how long it took, in seconds.
         self.error: BaseException | None = None
         self.duration = 0.0
+        #: Why the host refuses a plugin that has started, where this call takes that back.
+        self.refused: PluginError | None = None
         #: Whether that was a task's being cancelled, which is no reason to end everything.
         self.cancelled = False
         #: Asks the method to give up, once it has been abandoned; for tasks, threads cannot.
@@ -99,20 +102,27 @@ class Call:
         return not (self.error is None or isinstance(self.error, Exception) or self.cancelled)
 
     def failure(self) -> PluginError | None:
-        """Return what the method raised as an error that names the plugin."""
+        """Return what has gone wrong, now that the method has returned; None: nothing."""
         if self.error is None:
-            return None
-        return explain(self.step, self.entry, self.error)
+            return self.refused
+        return self._and_refused(explain(self.step, self.entry, self.error))
 
     def overdue(self) -> PluginError:
         """Return the error for a call that was given up because its time was up."""
         limit = self.limit or 0.0
-        return self.step.timeout(
+        error = self.step.timeout(
             f"plugin {self.entry.name!r} did not {self.step.method} within {limit:g} s; "
             f"it cannot start again until its {self.step.method}() has returned",
             plugin=self.entry.name,
             timeout=limit,
         )
+        return self._and_refused(error)
+
+    def _and_refused(self, error: PluginError) -> PluginError:
+        if self.refused is None:
+            return error
+        self.refused.add_note(str(error))
+        return self.refused
 
 
 def explain(step: Step, entry: Entry, cause: BaseException) -> PluginError:

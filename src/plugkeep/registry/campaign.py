@@ -13,7 +13,7 @@ from time import perf_counter
 from plugkeep.errors import PluginError, StartAbandonedError
 from plugkeep.order import Frontier
 from plugkeep.registry.calls import Call, call_plainly, explain, launch, refuse_async, release_line
-from plugkeep.registry.ledger import Entry, Ledger, Step
+from plugkeep.registry.ledger import START, STOP, Entry, Ledger, Step
 from plugkeep.registry.turns import PULSE, Operation
 
 #: What hinders a plugin from being called in the form at hand; None if nothing does.
@@ -68,7 +68,24 @@ class Campaign:
         if call in self._under_way:  # else it had been abandoned before it could say so
             if call.fatal:
                 self.fatal = self.fatal or call.error
-            self._close(call, call.failure())
+            error = call.failure()
+            if error is None and call.step is START and not self._admit(call):
+                return
+            self._close(call, error)
+
+    def _admit(self, call: Call) -> bool:
+        """Say whether the host admits what has started; if not, begin to stop it again."""
+        entry = call.entry
+        try:
+            self.ledger.admit(entry)
+        except Exception as refusal:
+            undoing = Call(self.ledger, STOP, entry, self._notify)
+            undoing.refused = explain(START, entry, refusal)
+            del self._under_way[call]
+            self._under_way[undoing] = None
+            self._launch(undoing)
+            return False
+        return True
 
     def expire(self) -> None:
         """Give up the calls whose time is up."""
@@ -185,6 +202,8 @@ def run_one(
             ledger.emit(step.began, entry.name)
             began = perf_counter()  # what listeners took is not the plugin's
             call_plainly(entry, step)
+            if step is START:
+                admit(ledger, entry)
     except BaseException as cause:
         if entry.state is step.during:
             errors.append(fail(ledger, step, entry, began, cause))
@@ -193,6 +212,18 @@ def run_one(
     else:
         if entry.state is step.during:
             ledger.end(step, entry, perf_counter() - began, None)
+
+
+def admit(ledger: Ledger, entry: Entry) -> None:
+    """Have the host admit a plugin that has started; where it does not, stop it and raise."""
+    try:
+        ledger.admit(entry)
+    except BaseException as refusal:
+        try:
+            call_plainly(entry, STOP)
+        except Exception as error:
+            refusal.add_note(str(explain(STOP, entry, error)))
+        raise
 
 
 def run_apart(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from plugkeep.events import Event
 
     Listener = Callable[[Event], object]
+    Check = Callable[[str, Plugin], object]
 
 
 #: The attribute by which a plugin overrides the registry's limit.
@@ -115,8 +116,9 @@ class Ledger:
             "start": check_timeout("start_timeout of the registry", start_timeout),
             "stop": check_timeout("stop_timeout of the registry", stop_timeout),
         }
-        #: Replaced, never changed, so that emitting needs no lock.
+        #: Replaced, never changed, so that reading them needs no lock.
         self._listeners: tuple[Listener, ...] = ()
+        self._checks: tuple[Check, ...] = ()
 
     # --- who is there ---------------------------------------------------------------------
 
@@ -286,6 +288,25 @@ class Ledger:
     def _move(self, entry: Entry, state: State) -> None:
         check_transition(entry.name, entry.state, state)
         entry.state = state
+
+    # --- who has a say ------------------------------------------------------------------------
+
+    def add_check(self, check: Check) -> Callable[[], None]:
+        """Add a check for `admit`; what is returned takes it away again, once."""
+        own: Check = lambda name, plugin: check(name, plugin)  # noqa: E731  # told apart by identity
+        with self._lock:
+            self._checks = (*self._checks, own)
+
+        def remove() -> None:
+            with self._lock:
+                self._checks = tuple(each for each in self._checks if each is not own)
+
+        return remove
+
+    def admit(self, entry: Entry) -> None:
+        """Raise what any check raises."""
+        for check in self._checks:
+            check(entry.name, entry.plugin)
 
     # --- who listens ----------------------------------------------------------------------
 

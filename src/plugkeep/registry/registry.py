@@ -171,6 +171,15 @@ class Registry:
         """
         return self._ledger.subscribe(listener)
 
+    def admit(self, check: Callable[[str, Plugin], object]) -> Callable[[], None]:
+        """Call ``check(name, plugin)`` when a plugin's start has returned, before it is running.
+
+        What it raises is why that start fails; the plugin is stopped again. Where a plugin has to
+        fit in with others, such as by its routes, this is the place to say that it does not. What
+        is returned ends it.
+        """
+        return self._ledger.add_check(check)
+
     # --- all ------------------------------------------------------------------------------
 
     def start_all(self, *, workers: int | None = None) -> list[PluginError]:

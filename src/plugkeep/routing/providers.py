@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from plugkeep.errors import InvalidRouteError, RegistryError
-from plugkeep.events import Event, Started, Unregistered
+from plugkeep.events import Event, Unregistered
 from plugkeep.plugin import ProtocolOf, RouteProvider
 from plugkeep.routing.route import Route
 from plugkeep.routing.table import RouteTable, check_route
@@ -20,6 +20,7 @@ class Plugins(Protocol):
     def __iter__(self) -> Iterator[str]: ...
     def capability(self, name: str, protocol: ProtocolOf[Capability], /) -> Capability | None: ...
     def subscribe(self, listener: Callable[[Event], object], /) -> Callable[[], None]: ...
+    def admit(self, check: Callable[[str, Any], object], /) -> Callable[[], None]: ...
 
 
 def register_route_providers(registry: Plugins, table: RouteTable) -> int:
@@ -41,31 +42,44 @@ def register_route_providers(registry: Plugins, table: RouteTable) -> int:
 def follow_routes(registry: Plugins, table: RouteTable) -> Callable[[], None]:
     """Keep `table` up to date with `registry` until the function that is returned is called.
 
-    A plugin's routes join when it has started and leave when it is unregistered; between a stop
-    and a start they stay, to answer 503. Where they conflict, or are none, the registry logs that
-    as an error of its listener, and the plugin runs on without routes.
+    A plugin's routes join when it starts and leave when it is unregistered; between a stop and a
+    start they stay, to answer 503. Where they conflict with another's, or are none, its start
+    fails, and the plugin is stopped again.
     """
-    offering: set[str] = set()
+    follower = _Follower(table)
+    undo = (registry.admit(follower.check), registry.subscribe(follower.forget))
 
-    def listen(event: Event) -> None:
-        if isinstance(event, Unregistered):
-            table.remove(event.plugin)
-        elif isinstance(event, Started):
-            refresh(event.plugin)
+    def unfollow() -> None:
+        for each in undo:
+            each()
 
-    def refresh(name: str) -> None:
+    return unfollow
+
+
+class _Follower:
+    """Brings into a table what plugins offer as they start."""
+
+    def __init__(self, table: RouteTable) -> None:
+        self._table = table
+        self._offering: set[str] = set()
+
+    def check(self, name: str, plugin: object) -> None:
+        """Have the routes of a plugin join; RegistryError where they cannot."""
         try:
-            routes = _routes_of(registry, name)
+            routes = _ask(name, plugin) if isinstance(plugin, RouteProvider) else None
             if routes is not None:
-                offering.add(name)
-            if name in offering:  # or was, before another plugin took its place
-                table.replace({name: routes or ()})
+                self._offering.add(name)
+            if name in self._offering:  # or was, before another plugin took its place
+                self._table.replace({name: routes or ()})
         except RegistryError:
-            if name in offering:  # what it had may be that of another instance
-                table.remove(name)
+            if name in self._offering:  # what it had may be that of another instance
+                self._table.remove(name)
             raise
 
-    return registry.subscribe(listen)
+    def forget(self, event: Event) -> None:
+        """Have the routes of a plugin leave that is no more."""
+        if isinstance(event, Unregistered):
+            self._table.remove(event.plugin)
 
 
 def _routes_of(registry: Plugins, name: str) -> tuple[Route, ...] | None:

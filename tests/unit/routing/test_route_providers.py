@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from plugkeep.errors import InvalidRouteError, RouteConflictError
+from plugkeep.errors import InvalidRouteError, RouteConflictError, StartError
+from plugkeep.lifecycle import State
 from plugkeep.registry import Registry
 from plugkeep.routing import Route, RouteTable, follow_routes, register_route_providers
 
@@ -186,23 +186,20 @@ def test_following_forgets_the_routes_of_a_plugin_that_was_replaced() -> None:
     assert listed(table) == [("silent", "/by-host")], "routes that the host gave stay"
 
 
-def test_following_a_conflict_is_logged_and_leaves_the_plugin_running(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_following_a_conflict_fails_that_start() -> None:
     table, registry = RouteTable(), Registry()
     follow_routes(registry, table)
     registry.register(Provider("shop", "/cart"))
     registry.register(Provider("store", "/other", "/cart"))
-    with caplog.at_level(logging.ERROR):
-        assert registry.start_all() == []
+    (error,) = registry.start_all()
+    assert error.plugin == "store"
+    assert "plugin 'store' wants the route GET /cart, which plugin 'shop' has already" in str(error)
+    assert isinstance(error.__cause__, RouteConflictError)
+    assert registry.state("store") is State.FAILED
     assert listed(table) == [("shop", "/cart")]
-    assert "'store'" in caplog.text
-    assert "'shop'" in caplog.text
 
 
-def test_following_a_replacement_in_conflict_does_not_keep_the_old_handlers(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_following_a_replacement_in_conflict_does_not_keep_the_old_handlers() -> None:
     table, registry = RouteTable(), Registry()
     follow_routes(registry, table)
     registry.register(Provider("shop", "/cart"))
@@ -210,6 +207,6 @@ def test_following_a_replacement_in_conflict_does_not_keep_the_old_handlers(
     registry.start_all()
     registry.stop("store")
     registry.replace("store", Provider("store", "/old", "/cart"))
-    registry.start("store")
+    with pytest.raises(StartError, match="wants the route GET /cart"):
+        registry.start("store")
     assert listed(table) == [("shop", "/cart")], "/old would lead to an instance that was stopped"
-    assert "wants the route GET /cart" in caplog.text
