@@ -334,8 +334,8 @@ class ExitedBeforeReadyError(ProcessExitedError):
     """Raised when the process ended before it said that it was ready."""
 
 
-class ReadyTimeoutError(SandboxError, TimeoutError):
-    """Raised when no ready message came within `timeout` seconds; the process is gone."""
+class SandboxTimeoutError(SandboxError, TimeoutError):
+    """Raised, as one of the following, when a process did not do something within `timeout`."""
 
     def __init__(
         self,
@@ -351,29 +351,18 @@ class ReadyTimeoutError(SandboxError, TimeoutError):
             message, plugin=plugin, returncode=returncode, signal=signal, stderr=stderr
         )
         self.timeout = timeout
+
+
+class ReadyTimeoutError(SandboxTimeoutError):
+    """Raised when no ready message came within `timeout` seconds; the process is gone."""
 
 
 class ExitStatusError(SandboxError):
     """Raised when the process obeyed stop but ended with a status other than 0, or by a signal."""
 
 
-class StopIgnoredError(SandboxError, TimeoutError):
+class StopIgnoredError(SandboxTimeoutError):
     """Raised when the process did not end within `timeout` seconds of stop and was killed."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        timeout: float,
-        plugin: str | None = None,
-        returncode: int | None = None,
-        signal: int | None = None,
-        stderr: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(
-            message, plugin=plugin, returncode=returncode, signal=signal, stderr=stderr
-        )
-        self.timeout = timeout
 
 
 # --- Protocol, Call ---------------------------------------------------------------------------

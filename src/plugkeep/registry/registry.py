@@ -26,7 +26,8 @@ class Registry:
     """Plugins by name, and their lives.
 
     Times are in seconds. `start_timeout` and `stop_timeout` limit each plugin's start and stop,
-    None meaning no limit; a plugin's attributes of the same names go before them.
+    None meaning no limit; a plugin's attributes of the same names go before them. `workers` is
+    how many plugins may start side by side, None meaning one after another.
 
     All methods are safe from any thread. One operation that starts or stops plugins runs at a
     time and others wait for it, except that `stop_all` first makes a running `start_all` begin
@@ -38,8 +39,13 @@ class Registry:
     """
 
     def __init__(
-        self, *, start_timeout: float | None = None, stop_timeout: float | None = None
+        self,
+        *,
+        start_timeout: float | None = None,
+        stop_timeout: float | None = None,
+        workers: int | None = None,
     ) -> None:
+        self.workers = check_workers(workers)
         self._ledger = Ledger(start_timeout=start_timeout, stop_timeout=stop_timeout)
         self._plugins = self._ledger.plugins
         self._turns = Turns()
@@ -186,12 +192,13 @@ class Registry:
         """Start every plugin that is not running, in order, and return what went wrong.
 
         All are attempted, but for those whose requirement failed, which are reported as such.
-        With `workers`, up to so many plugins that do not depend on one another start side by side.
+        With `workers`, here or of the registry, up to so many plugins that do not depend on one
+        another start side by side.
 
         Raises RequirementError, before anything starts, where requirements are missing or form a
         cycle. What is no mere failure of a plugin (a Ctrl-C) marks it failed and is raised.
         """
-        check_workers(workers)
+        workers = check_workers(self.workers if workers is None else workers)
         with self._turns.turn("start_all", starts=True) as operation:
             return self._start(start_order(self._ledger.requirements()), operation, workers)
 
@@ -250,7 +257,7 @@ class Registry:
         """Like `start_all`; plain methods run on threads of their own, never on the loop."""
         from plugkeep.registry import aio
 
-        check_workers(workers)
+        workers = check_workers(self.workers if workers is None else workers)
         async with aio.turn(self._turns, "astart_all", starts=True) as operation:
             names = start_order(self._ledger.requirements())
             return await self._arun(START, self._not_up(names), operation, workers or 1)
@@ -397,14 +404,15 @@ class Registry:
         raise_for(entry.name, errors)
 
 
-def check_workers(workers: int | None) -> None:
-    """Raise ValueError unless `workers` is None or a whole number above 0."""
+def check_workers(workers: int | None) -> int | None:
+    """Return `workers` if it is None or a whole number above 0, else raise ValueError."""
     if workers is None:
-        return
+        return None
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(
             f"workers is {workers!r}; it takes how many plugins may start side by side, 1 or more"
         )
+    return workers
 
 
 def raise_for(name: str, errors: list[PluginError]) -> None:

@@ -142,6 +142,17 @@ def test_methods_run_on_daemon_threads(record: Any) -> None:
     registry.stop_all()
 
 
+def test_workers_of_the_registry_hold_for_with_too(record: Any) -> None:
+    together = threading.Barrier(3)
+    registry = Registry(workers=3)
+    for i in range(3):
+        registry.register(record.plugin(f"p{i}", on_start=lambda: together.wait(PATIENCE)))
+    with registry:
+        assert registry.state("p2") is State.RUNNING
+    with pytest.raises(ValueError, match="workers is 0"):
+        Registry(workers=0)
+
+
 @pytest.mark.parametrize("workers", [0, -1, 2.5, "8", True])
 def test_workers_has_to_be_a_number_of_workers(record: Any, workers: Any) -> None:
     registry = Registry()
