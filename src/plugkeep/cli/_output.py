@@ -1,0 +1,139 @@
+"""What is printed, and where. Plain text unless stdout is a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Sequence
+
+
+class _Ours:
+    """The stream that our own output goes to."""
+
+    claimed: TextIO | None = None
+    #: Whether the command goes on until a signal comes.
+    endless = False
+
+    @property
+    def stream(self) -> TextIO:
+        return self.claimed or sys.stdout
+
+
+_ours = _Ours()
+
+
+def claim_stdout() -> None:
+    """Keep stdout for our own output: what else is printed, by plugins, goes to stderr.
+
+    By the descriptor, for libraries in other languages print as well.
+    """
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
+    _ours.claimed = stream
+    os.dup2(2, 1)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Not what rich does, which is to exit on the spot: plugins may have to be stopped."""
+        silence()
+
+
+def prepare() -> None:
+    """Have nothing fail to print: not what an encoding lacks, nor where a stream is closed."""
+    # In this order, so that each gets the number of the descriptor that is missing.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  (for good)
+
+
+def silence() -> None:
+    """Let our output lead to nowhere: nobody reads it any more. End what would go on for ever."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _ours.stream.fileno())
+    os.close(nowhere)
+    if _ours.endless:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def endless() -> None:
+    """Say that this command goes on until a signal comes."""
+    _ours.endless = True
+
+
+def log_to_stderr(level: str) -> None:
+    """Show what is logged, above all what plugins print, as ``NAME: MESSAGE``."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.addFilter(_name_plugins)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def _name_plugins(record: logging.LogRecord) -> bool:
+    record.name = record.name.removeprefix("plugkeep.plugin.")
+    return True
+
+
+def console(file: TextIO | None = None) -> Console:
+    """Return what prints styled text to stdout; no colour under NO_COLOR or into a pipe."""
+    return _Console(file=file or _ours.stream, highlight=False, markup=False, soft_wrap=True)
+
+
+def write(text: str) -> None:
+    """Print text as it is."""
+    try:
+        _ours.stream.write(text)
+        _ours.stream.flush()
+    except BrokenPipeError:
+        silence()
+
+
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    """Return a value as JSON, with a line end after it."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n"
+
+
+def show_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print a value as JSON."""
+    write(as_json(value, indent=indent))
+
+
+def show_error(error: BaseException) -> None:
+    """Print an error on stderr, and its notes."""
+    lines = Text("\n").join(map(Text, (str(error), *getattr(error, "__notes__", ()))))
+    console(sys.stderr).print(Text("error: ", style="bold red") + lines)
+
+
+def show_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: fitted to a terminal, else in columns that nothing is cut from."""
+    rows = list(rows)
+    out = console()
+    if out.is_terminal:
+        table = Table(*headers, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        out.print(table, soft_wrap=False)
+        return
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for row in (headers, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        write("  ".join(cells).rstrip() + "\n")
