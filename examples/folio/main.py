@@ -21,7 +21,7 @@ from app import application
 from contracts import Sociable
 from native import add_words
 
-from plugkeep import Configurable, Host, events
+from plugkeep import ConfigError, Configurable, Host, events
 
 HERE = Path(__file__).parent
 
@@ -45,6 +45,8 @@ def main() -> None:
             TemporaryDirectory(prefix="folio-") as folder,
         ):
             _serve(_make_host(arguments.docs, Path(folder)), listener, arguments.host)
+    except ConfigError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         pass  # that is how it ends
 
@@ -88,18 +90,17 @@ def _make_host(docs: Path | None, folder: Path) -> Host:
     """Return the host with all plugins, none of them started."""
     host = Host.from_file(HERE / "plugkeep.toml", known=["words"])
     add_words(host, folder)
-    library = host.registry["library"]
-    if docs and isinstance(library, Configurable):
-        library.config.folder = docs
 
-    def introduce(event: events.Event) -> None:
-        # Before each start, so that a plugin which has been reloaded is introduced, too.
+    def prepare(event: events.Event) -> None:
+        # Before each start, so that a plugin which has been reloaded is prepared, too.
         if isinstance(event, events.Starting):
             plugin = host.registry[event.plugin]
             if isinstance(plugin, Sociable):
                 plugin.meet(host)
+            if docs and event.plugin == "library" and isinstance(plugin, Configurable):
+                plugin.config.folder = docs
 
-    host.registry.subscribe(introduce)
+    host.registry.subscribe(prepare)
     host.registry.subscribe(_tell)
     return host
 
@@ -117,7 +118,13 @@ def _serve(host: Host, listener: socket.socket, given: str) -> None:
     address, port = listener.getsockname()[:2]
     name = f"[{address}]" if ":" in address else address
     app = application(host, name, given)
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",  # the host is started and stopped here
+        log_level="warning",
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,  # seconds
+    )
     try:
         print("Starting Folio")
         host.start()  # what fails has been told of, and the rest works without

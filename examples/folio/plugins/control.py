@@ -100,9 +100,7 @@ class PluginFactory:
 
     async def _act(self, request: Request) -> Response:
         """Do what a button says: for people at this machine only, and from our own page only."""
-        form = parse_qs((await request.body()).decode(errors="replace"))
-        given = form.get("token", [""])[0].encode()
-        if not _is_near(request) or not secrets.compare_digest(given, self._token.encode()):
+        if not _is_near(request) or not await self._has_token(request):
             raise HTTPException(403, "This button is no longer valid; load its page again.")
         name, action = request.path_params["name"], request.path_params["action"]
         if name not in self._host.registry:
@@ -110,6 +108,11 @@ class PluginFactory:
         if action in self._actions(name):
             await self._do(action, name)
         return RedirectResponse(f"/plugins#{name}", 303)
+
+    async def _has_token(self, request: Request) -> bool:
+        form = parse_qs((await request.body()).decode(errors="replace"))
+        given = form.get("token", [""])[0]
+        return secrets.compare_digest(given.encode(), self._token.encode())
 
     async def _do(self, action: str, name: str) -> None:
         registry = self._host.registry

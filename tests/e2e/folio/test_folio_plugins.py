@@ -104,6 +104,12 @@ def test_without_the_library_the_plugins_are_still_there_to_start_it(running: An
     assert running.get("/").status_code == 200
 
 
+def test_the_library_keeps_its_folder_when_it_is_reloaded(running: Any) -> None:
+    assert "10 of 10 running" in running.press("reload", "library").text
+    assert "/doc/note.md" in running.get("/").text
+    assert "/doc/pyproject.toml" not in running.get("/").text
+
+
 @pytest.mark.parametrize("name", ["control", "pages"])
 def test_what_is_needed_to_start_plugins_cannot_be_stopped(running: Any, name: str) -> None:
     assert f"/plugins/{name}/stop" not in running.get("/plugins").text
@@ -123,10 +129,61 @@ def test_an_unknown_plugin_or_action_changes_nothing(running: Any) -> None:
     assert "10 of 10 running" in running.press("destroy", "search").text
 
 
-def test_a_change_to_a_plugin_shows_when_it_is_reloaded(
-    start_folio: Any, docs: Path, tmp_path: Path
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of Folio's code, to be changed."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(FOLIO, tmp_path / "folio", ignore=ignore)
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_what_changes_in_the_folder_shows(start_folio: Any, docs: Path, copy: Path) -> None:
+    edit(copy / "plugkeep.toml", 'folder = "../.."', 'folder = "../..", fresh = 0')
+    running = start_folio(docs, at=copy)
+    assert "Nothing found" in running.get("/search?q=walrus").text
+    (docs / "new.txt").write_text("a walrus")
+    assert "/doc/new.txt" in running.get("/").text
+    assert "<mark>walrus</mark>" in running.get("/search?q=walrus").text
+    (docs / "new.txt").write_text("a seal, which is another animal")
+    assert "Nothing found" in running.get("/search?q=walrus").text
+    assert "<mark>seal</mark>" in running.get("/search?q=seal").text
+    (docs / "new.txt").unlink()
+    assert "Nothing found" in running.get("/search?q=seal").text
+    assert running.get("/doc/new.txt").status_code == 404
+
+
+def test_a_folder_of_too_many_documents_says_so(start_folio: Any, docs: Path, copy: Path) -> None:
+    edit(copy / "plugkeep.toml", 'folder = "../.."', 'folder = "../..", most = 2')
+    for name in ("a", "b", "c"):
+        (docs / f"{name}.txt").write_text(name)
+    running = start_folio(docs, at=copy)
+    html = running.get("/").text
+    assert "There are more" in html
+    assert "2 documents" in html
+
+
+def test_a_plugin_that_fails_on_a_page_is_done_without(
+    start_folio: Any, docs: Path, copy: Path
 ) -> None:
-    copy = shutil.copytree(FOLIO, tmp_path / "folio", ignore=shutil.ignore_patterns("__pycache__"))
+    for plugin, call in (("markdown", "def render("), ("highlight", "def highlight(")):
+        file = copy / "plugins" / f"{plugin}.py"
+        head, _, tail = file.read_text().partition(call)
+        signature, _, body = tail.partition(":\n")
+        file.write_text(f"{head}{call}{signature}:\n        raise RuntimeError\n{body}")
+    running = start_folio(docs, at=copy)
+    answer = running.get("/doc/note.md")
+    assert answer.status_code == 200
+    assert "# A note" in answer.text
+
+
+def test_a_change_to_a_plugin_shows_when_it_is_reloaded(
+    start_folio: Any, docs: Path, copy: Path
+) -> None:
     running = start_folio(docs, at=copy)
     file = copy / "plugins" / "markdown.py"
     code = file.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -26,6 +27,17 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 2,000 documents."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(2000):
+        file = folder / f"part {number // 100}" / f"{number}.md"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# Note {number}\n\n{'some words to find ' * 50} unique{number}\n")
+    return folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_start_and_end_are_told_plugin_by_plugin(
     start_folio: Any, docs: Path, tmp_path: Path, number: signal.Signals
@@ -41,14 +53,36 @@ def test_start_and_end_are_told_plugin_by_plugin(
     assert list(temporary.iterdir()) == []
 
 
+def test_it_can_be_ended_while_it_starts(many: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, FOLIO / "main.py", "--docs", many, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert process.stdout
+    for line in process.stdout:  # it ends with the process, if not before
+        if "documents indexed" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert re.findall(r"(\w+) +[\d.]+ ms  stopped", said)[-6:] == ORDER[5::-1]
+    assert "Traceback" not in said
+    assert list(temporary.iterdir()) == []
+
+
 def test_by_default_it_shows_this_project(start_folio: Any) -> None:
     running = start_folio(None)
     assert "/doc/pyproject.toml" in running.get("/").text
     assert running.get("/doc/README.md").status_code == 200
 
 
-def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, FOLIO / "main.py", *map(str, arguments)]
+def run(*arguments: object, at: Path = FOLIO, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, at / "main.py", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env=env or None
     )
@@ -78,6 +112,18 @@ def test_a_port_that_is_taken_is_an_error_before_anything_starts(docs: Path) -> 
         ended = run("--docs", docs, PORT=str(port))
     assert ended.returncode == 1
     assert f"cannot serve at 127.0.0.1, port {port}: Address already in use" in ended.stderr
+    assert "started" not in ended.stdout
+
+
+def test_a_configuration_that_does_not_fit_is_refused_whole(docs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(FOLIO, tmp_path / "folio", ignore=shutil.ignore_patterns("__pycache__"))
+    file = copy / "plugkeep.toml"
+    file.write_text(file.read_text().replace('folder = "../.."', 'foldr = "../.."'))
+    ended = run("--docs", docs, "--port", "0", at=copy)
+    assert ended.returncode == 1
+    assert "plugkeep.toml" in ended.stderr
+    assert "'folder'" in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert "started" not in ended.stdout
 
 
@@ -131,13 +177,8 @@ def test_an_empty_folder_has_something_to_say(start_folio: Any, tmp_path: Path) 
     assert "10 of 10 running" in running.get("/plugins").text
 
 
-def test_a_folder_of_2000_documents(start_folio: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "many"
-    for number in range(2000):
-        file = folder / f"part {number // 100}" / f"{number}.md"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"# Note {number}\n\n{'some words to find ' * 50} unique{number}\n")
-    running = start_folio(folder)
+def test_a_folder_of_2000_documents(start_folio: Any, many: Path) -> None:
+    running = start_folio(many)
     assert "1,000 of 2,000 documents indexed" in running.start
     assert "2,000 documents" in running.get("/").text
     assert "The best 30 of 2,000 documents" in running.get("/search?q=words").text
