@@ -1,0 +1,81 @@
+"""The command line as a process of its own, in a folder with a host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+PATIENCE = 60
+
+PLUGIN = """
+class PluginFactory:
+    name = {name!r}
+    def start(self):
+        {start}
+    def stop(self):
+        {stop}
+    {more}
+"""
+
+
+class Shell:
+    """A folder, and ``plugkeep`` run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "PLUGKEEP_CACHE_DIR": "",
+        }
+
+    def write(self, name: str, text: str) -> Path:
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text))
+        return file
+
+    def plugin(
+        self, name: str, keys: str = "", *, start: str = "...", stop: str = "...", more: str = ""
+    ) -> None:
+        """Add a plugin to the folder and its plugkeep.toml."""
+        self.write(f"{name}.py", PLUGIN.format(name=name, start=start, stop=stop, more=more))
+        with (self.folder / "plugkeep.toml").open("a") as config:
+            config.write(f'[plugins."{name}"]\nsource = "file:{name}.py"\n{keys}\n')
+
+    def run(self, *args: str, **options) -> subprocess.CompletedProcess[str]:
+        """Run ``plugkeep`` to its end."""
+        return subprocess.run(
+            **{"args": [sys.executable, "-m", "plugkeep", *args],
+               "capture_output": True, "text": True, "timeout": PATIENCE, "cwd": self.folder,
+               "env": self.env, "stdin": subprocess.DEVNULL, **options},
+        )  # fmt: skip
+
+    def script(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of a shell in which ``plugkeep`` is a command."""
+        return self.run(
+            args=[
+                "/bin/sh",
+                "-ec",
+                f'plugkeep() {{ "{sys.executable}" -m plugkeep "$@"; }}\n{text}',
+            ]
+        )
+
+    def start(self, *args: str, **options) -> subprocess.Popen[str]:
+        """Start ``plugkeep`` and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "plugkeep", *args],
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+               "cwd": self.folder, "env": self.env, "stdin": subprocess.DEVNULL, **options},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)

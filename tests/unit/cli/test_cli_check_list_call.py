@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plugkeep import __version__
+
+# --- all commands -----------------------------------------------------------------------------
+
+
+def test_the_version(shell):
+    result = shell.run("--version")
+    assert (result.returncode, result.stdout) == (0, f"plugkeep, version {__version__}\n")
+
+
+def test_a_command_that_is_none(shell):
+    result = shell.run("chek")
+    assert result.returncode == 2
+    assert "No such command 'chek'" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check", "list", "graph"])
+def test_a_missing_file_is_named(shell, command):
+    result = shell.run(command)
+    assert result.returncode == 2
+    assert "plugkeep.toml: there is no such file" in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_what_is_not_installed_is_said(shell, package):
+    shell.write(f"hide/{package}.py", f"raise ModuleNotFoundError('no', name={package!r})")
+    shell.env["PYTHONPATH"] = str(shell.folder / "hide")
+    result = shell.run("--version")
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"plugkeep: the command line needs {package}, which is not installed; "
+        "install it with: pip install 'plugkeep[cli]'\n"
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_a_closed_stream_is_no_reason_to_fail(shell, closed):
+    shell.plugin("a")
+    result = shell.script(f"plugkeep check {closed}")
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("command", ["list", "graph --format svg", "check --json", "list --json"])
+def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(shell, command):
+    for number in range(300):
+        shell.plugin(f"plugin-{number}-{'x' * 200}")
+    result = shell.script(f"plugkeep {command} | head -c 10")
+    assert (result.returncode, result.stderr, len(result.stdout)) == (0, "", 10)
+
+
+def test_what_the_encoding_of_stdout_lacks_is_escaped(shell):
+    shell.plugin("café")
+    shell.env["PYTHONIOENCODING"] = "ascii"
+    result = shell.run("list")
+    assert result.returncode == 0
+    assert "caf\\xe9" in result.stdout
+
+
+# --- check ------------------------------------------------------------------------------------
+
+
+def test_a_file_that_fits(shell):
+    shell.plugin("a", start="raise SystemExit('started')")
+    shell.plugin("b", 'restart = "permanent"')
+    result = shell.run("check")
+    assert result.returncode == 0
+    assert result.stdout == (
+        'warning: plugkeep.toml:6: plugins.b.restart: "permanent" fits, but nothing restarts '
+        "plugins in this version\n"
+        "plugkeep.toml fits: 2 plugins\n"
+    )
+
+
+def test_a_file_that_does_not_fit(shell):
+    shell.write("shop.toml", "[host]\nworker = 3\n[plugins.a]\n")
+    result = shell.run("check", "shop.toml")
+    assert result.returncode == 2
+    assert result.stdout.splitlines() == [
+        "error: shop.toml:2: host.worker: unknown key; did you mean 'workers'?",
+        (
+            'error: shop.toml:3: plugins.a: has no source; expected source = "...", such as '
+            '"file:./clock.py", "python:shop.db" or "exec:./clock"'
+        ),
+        "shop.toml does not fit: 2 problems",
+    ]
+
+
+def test_an_empty_file_fits_and_is_warned_of(shell):
+    shell.write("plugkeep.toml", "")
+    result = shell.run("check")
+    assert (result.returncode, result.stdout) == (
+        0,
+        "warning: plugkeep.toml: has no plugins\nplugkeep.toml fits: 0 plugins\n",
+    )
+
+
+def test_check_as_json(shell):
+    shell.write("plugkeep.toml", "[host]\nworker = 3\n")
+    result = shell.run("check", "--json")
+    assert result.returncode == 2
+    assert json.loads(result.stdout) == {
+        "file": "plugkeep.toml",
+        "ok": False,
+        "plugins": [],
+        "problems": [
+            {
+                "file": "plugkeep.toml",
+                "line": 2,
+                "key": "host.worker",
+                "message": "unknown key; did you mean 'workers'?",
+            }
+        ],
+        "warnings": [],
+    }
+
+
+def test_with_load_the_plugins_themselves_are_checked_and_none_is_started(shell):
+    shell.plugin("a", start="raise SystemExit('started')")
+    shell.write("b.py", "import a_module_that_is_not_there")
+    shell.write("plugkeep.toml", (shell.folder / "plugkeep.toml").read_text() + "[plugins.b]\n"
+                'source = "file:b.py"\n')  # fmt: skip
+    assert shell.run("check").returncode == 0
+    result = shell.run("check", "--load")
+    assert result.returncode == 2
+    assert "error: plugkeep.toml:5: plugins.b.source: importing" in result.stdout
+    assert "a_module_that_is_not_there" in result.stdout
+
+
+def test_with_load_requirements_of_the_plugins_own_are_checked(shell):
+    shell.plugin("a", more="requires = ('nobody',)")
+    result = shell.run("check", "--load", "--json")
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["message"] == "'a' requires 'nobody', which is not registered"
+
+
+def test_what_plugins_print_does_not_get_into_the_json(shell):
+    shell.plugin("a", more="import os; print('noise'); os.write(1, b'more noise')")
+    result = shell.run("check", "--load", "--json")
+    assert json.loads(result.stdout)["ok"] is True
+    assert "noise" in result.stderr
+
+
+# --- list -------------------------------------------------------------------------------------
+
+
+def add_manifest(shell):
+    shell.write("plugins/tea/plugin.toml", 'source = "exec:./tea"\nversion = "1.2"\n')
+
+
+def test_list_of_a_file(shell):
+    shell.plugin("database")
+    shell.plugin("api", 'requires = ["database"]')
+    result = shell.run("list")
+    assert (result.returncode, result.stdout) == (
+        0,
+        (
+            "NAME      VERSION  SOURCE            REQUIRES  FROM\n"
+            "database  -        file:database.py            plugkeep.toml\n"
+            "api       -        file:api.py       database  plugkeep.toml\n"
+        ),
+    )
+
+
+def test_list_of_a_directory_needs_no_file(shell):
+    add_manifest(shell)
+    result = shell.run("list", "--directory", "plugins")
+    assert result.stdout.splitlines()[1].split() == [
+        "tea",
+        "1.2",
+        "exec:./tea",
+        "plugins/tea/plugin.toml",
+    ]
+
+
+def test_list_of_entry_points(shell):
+    shell.write("site/acme-1.5.dist-info/METADATA", "Name: acme\nVersion: 1.5\n")
+    shell.write(
+        "site/acme-1.5.dist-info/entry_points.txt",
+        "[plugkeep.plugins]\nacme = acme.plugin\n[acme.themes]\ndark = acme.dark\n",
+    )
+    shell.env["PYTHONPATH"] = str(shell.folder / "site")
+    result = shell.run("list", "--entry-points")
+    assert result.stdout.splitlines()[1].split() == [
+        "acme",
+        "1.5",
+        "python:acme.plugin",
+        "acme",
+        "1.5",
+    ]
+    result = shell.run("list", "--group", "acme.themes", "--json")
+    (dark,) = json.loads(result.stdout)["plugins"]
+    assert (dark["name"], dark["version"], dark["origin"]) == ("dark", "1.5", "acme 1.5")
+
+
+def test_list_as_json(shell):
+    add_manifest(shell)
+    shell.plugin("api", 'restart = "transient"')
+    result = shell.run("list", "plugkeep.toml", "--directory", "plugins", "--json")
+    api, tea = json.loads(result.stdout)["plugins"]
+    assert api == {
+        "name": "api",
+        "version": None,
+        "source": "file:api.py",
+        "base": str(shell.folder),
+        "requires": [],
+        "isolation": "none",
+        "restart": "transient",
+        "description": "",
+        "origin": "plugkeep.toml",
+    }
+    assert (tea["name"], tea["version"]) == ("tea", "1.2")
+
+
+def test_errors_as_json(shell):
+    shell.write("plugkeep.toml", "[host]\nworker = 3\n")
+    result = shell.run("list", "--json")
+    assert result.returncode == 2
+    error = json.loads(result.stdout)["error"]
+    assert error["type"] == "ConfigError"
+    assert error["problems"] == [
+        "plugkeep.toml:2: host.worker: unknown key; did you mean 'workers'?"
+    ]
+
+
+# --- call -------------------------------------------------------------------------------------
+
+METHODS = """
+    def show(self, *args, **kwargs):
+        print("printed")
+        return [args, kwargs]
+    async def later(self):
+        return "in time"
+    def fail(self):
+        raise LookupError("not today")
+    def leave(self):
+        raise SystemExit(7)
+    def opaque(self):
+        import datetime
+        return {"day": datetime.date(2026, 1, 2), 3: object, "big": 2**70}
+    def endless(self):
+        loop = []
+        loop.append(loop)
+        return loop
+    def nan(self):
+        return float("nan")
+    def _private(self): ...
+    @property
+    def broken(self): raise RuntimeError
+"""
+
+
+@pytest.fixture
+def clock(shell):
+    shell.plugin("base", start="print('base starts')", stop="print('base stops')")
+    shell.plugin("clock", 'requires = ["base"]', more=METHODS.strip())
+    shell.plugin("other", start="raise RuntimeError('must not be started')")
+    return shell
+
+
+def test_the_result_is_json_and_only_what_is_needed_is_started(clock):
+    result = clock.run("call", "plugkeep.toml", "clock", "show", "1", "two", "[3]", "x=4", "y=five",
+                       '"a=b"', "-5", 'z={"w": null}')  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == [
+        [1, "two", [3], "a=b", -5],
+        {"x": 4, "y": "five", "z": {"w": None}},
+    ]
+    assert result.stderr.splitlines() == ["base starts", "printed", "base stops"]
+
+
+def test_an_asynchronous_method(clock):
+    assert json.loads(clock.run("call", "plugkeep.toml", "clock", "later").stdout) == "in time"
+
+
+def test_a_method_of_an_asynchronous_plugin_runs_in_its_loop(shell):
+    shell.write(
+        "beat.py",
+        """
+        import asyncio
+        class PluginFactory:
+            name = "beat"
+            async def start(self): self.loop = asyncio.get_running_loop()
+            async def stop(self): assert self.loop is asyncio.get_running_loop()
+            async def same(self): return self.loop is asyncio.get_running_loop()
+            def plain(self): return self.loop is asyncio.get_running_loop()
+        """,
+    )
+    shell.write("plugkeep.toml", '[plugins.beat]\nsource = "file:beat.py"\n')
+    for method in ("same", "plain"):
+        result = shell.run("call", "plugkeep.toml", "beat", method)
+        assert (result.returncode, result.stdout) == (0, "true\n"), result.stderr
+
+
+def test_values_that_json_has_not(clock):
+    result = clock.run("call", "plugkeep.toml", "clock", "opaque")
+    assert json.loads(result.stdout) == {
+        "day": "2026-01-02",
+        "3": "<class 'object'>",
+        "big": 2**70,
+    }
+
+
+CALL_ERRORS = {
+    "no plugin": (["clok", "show"], "plugkeep.toml has no plugin 'clok'; did you mean 'clock'?"),
+    "no method": (["clock", "shw"], "'clock' has no public method 'shw'; did you mean 'show'?"),
+    "nothing near": (["clock", "xyz"], "no public method 'xyz'; there are: endless, fail, later,"),
+    "private": (["clock", "_private"], "has no public method '_private'"),
+    "start": (["clock", "start"], "has no public method 'start'"),
+    "property": (["clock", "broken"], "has no public method 'broken'"),
+    "raises": (["clock", "fail"], "fail() of plugin 'clock' raised LookupError: not today"),
+    "exits": (["clock", "leave"], "leave() of plugin 'clock' raised SystemExit: 7"),
+    "arguments": (["clock", "later", "1"], "later() of plugin 'clock' raised TypeError"),
+    "endless": (["clock", "endless"], "the result cannot be written as JSON"),
+    "nan": (["clock", "nan"], "the result cannot be written as JSON"),
+    "no start": (["other", "anything"], "'other' failed to start: RuntimeError: must not be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("args", "message"), CALL_ERRORS.values(), ids=CALL_ERRORS)
+def test_a_call_that_fails_says_why(clock, args, message):
+    result = clock.run("call", "plugkeep.toml", *args)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_errors_of_a_call_as_json(clock):
+    result = clock.run("call", "--json", "plugkeep.toml", "clock", "fail")
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["error"] == {
+        "type": "CallError",
+        "message": "fail() of plugin 'clock' raised LookupError: not today",
+        "plugin": "clock",
+    }
+
+
+def test_a_result_is_printed_although_a_stop_fails_afterwards(shell):
+    shell.plugin("a", stop="raise RuntimeError('stuck')", more="def one(self): return 1")
+    result = shell.run("call", "plugkeep.toml", "a", "one")
+    assert (result.returncode, result.stdout) == (1, "1\n")
+    assert "plugin 'a' failed to stop: RuntimeError: stuck" in result.stderr
+
+
+def test_a_program_at_level_0_has_no_methods(shell):
+    program = shell.write("tea", "#!/bin/sh\necho '{\"ready\": true}'\nread line\n")
+    program.chmod(0o755)
+    shell.write("plugkeep.toml", '[plugins.tea]\nsource = "exec:./tea"\n')
+    result = shell.run("call", "plugkeep.toml", "tea", "brew")
+    assert result.returncode == 1
+    assert "plugin 'tea' has no method 'brew': it speaks level 0" in result.stderr
