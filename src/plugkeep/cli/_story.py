@@ -10,7 +10,7 @@ from rich.text import Text
 
 from plugkeep import events
 from plugkeep.cli._app import describe
-from plugkeep.cli._output import console, show_json
+from plugkeep.cli._output import console, show_json, write
 from plugkeep.units import format_duration
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class TextStory:
         if self._out.is_terminal and len(self._spans) > 1:
             self._show_timeline()
         took = max((end for _, _, end, _ in self._spans), default=0.0) - self._zero()
-        self._out.print(
-            f"{len(names)} of {total} plugins running after {format_duration(took)}"
-            f"{'; Ctrl-C stops them' if names else ''}"
+        hint = "; Ctrl-C stops them" if names else ""
+        self._print(
+            Text(f"{len(names)} of {total} plugins running after {format_duration(took)}{hint}")
         )
 
     def ended(self, status: int) -> None:  # noqa: ARG002  (the exit status says it)
@@ -123,10 +123,15 @@ class TextStory:
         told = sentence.format(
             duration=format_duration(event.duration or 0.0), error=str(event.error)
         )
-        self._out.print(
-            Text.assemble((f"{sign} ", style), f"{event.plugin:<{self._column}}  ", told)
-        )
+        plugin = f"{event.plugin:<{self._column}}"
+        self._print(Text.assemble((f"{sign} ", style), f"{plugin}  {told}"))
         self._update()
+
+    def _print(self, line: Text) -> None:
+        if self._out.is_terminal:
+            self._out.print(line)
+        else:  # without rich, which would print a line again when a signal comes while it does
+            write(f"{line.plain}\n")
 
     def _rest(self) -> None:
         if self._status is not None:

@@ -96,6 +96,7 @@ def run(
         try:
             signals.armed = True
             driver.do("start_all", workers=workers)
+            signals.armed = False  # what comes now is found by _wait
             when_started()
             if _any_up(registry) and not (strict and failures):
                 _wait(signals)
@@ -125,9 +126,9 @@ def started(registry: Registry, name: str) -> Iterator[Driver]:
 
 
 def _wait(signals: Interrupts) -> None:
-    # Armed before asking what came: a signal in between raises, so none is waited out.
+    # Armed before asking what has come: from then on a signal raises, so none is slept through.
+    signals.armed = True
     while not signals.received:
-        signals.armed = True
         signal.pause()
 
 

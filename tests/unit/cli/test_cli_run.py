@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import threading
+
+import pytest
+
+PATIENCE = 60
+RUNNING = re.compile(r"(\d+) of (\d+) plugins running after [\d.msh]+; Ctrl-C stops them")
+HANG = "__import__('threading').Event().wait()"
+
+
+class Session:
+    """A running ``plugkeep run``, and what it has printed."""
+
+    def __init__(self, process):
+        self.process = process
+        # A command that hangs is a failure, not a test that never ends.
+        self._watchdog = threading.Timer(PATIENCE, process.kill)
+        self._watchdog.start()
+
+    def until(self, pattern):
+        """Return the lines up to one that has `pattern` in it."""
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line.rstrip("\n"))
+            if re.search(pattern, line):
+                return lines
+        pytest.fail(f"{pattern!r} never came: {lines}; {self.process.stderr.read()}")
+
+    def end(self, number=None):
+        """Send a signal, and return the exit status, the rest of stdout and stderr."""
+        if number is not None:
+            self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.splitlines(), err
+
+    def close(self):
+        self._watchdog.cancel()
+        self._watchdog.join()
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start(shell):
+    sessions = []
+
+    def start(*args, **options):
+        sessions.append(Session(shell.start("run", *args, **options)))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        session.close()
+
+
+def untimed(lines):
+    """Return lines without the time that each step took."""
+    return [re.sub(r"(in|after) [\d.]+(ms|s)", r"\1 TIME", line) for line in lines]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_plugins_are_shown_starting_and_stopping_in_order(shell, start, number):
+    shell.plugin("api", 'requires = ["database"]')
+    shell.plugin("database")
+    session = start()
+    assert untimed(session.until(RUNNING)) == [
+        "✓ database  started in TIME",
+        "✓ api       started in TIME",
+        "2 of 2 plugins running after TIME; Ctrl-C stops them",
+    ]
+    status, lines, err = session.end(number)
+    assert (status, err) == (0, "")
+    assert untimed(lines) == ["✓ api       stopped in TIME", "✓ database  stopped in TIME"]
+
+
+def test_a_plugin_that_fails_is_shown_and_the_others_run(shell, start):
+    shell.plugin("good")
+    shell.plugin("bad", start="raise RuntimeError('no luck')")
+    shell.plugin("user", 'requires = ["bad"]')
+    session = start()
+    assert untimed(session.until(RUNNING)) == [
+        "✓ good  started in TIME",
+        "✗ bad   failed after TIME: plugin 'bad' failed to start: RuntimeError: no luck",
+        "- user  skipped: plugin 'user' was not started: 'bad', which it requires, is failed",
+        "1 of 3 plugins running after TIME; Ctrl-C stops them",
+    ]
+    status, lines, _ = session.end(signal.SIGINT)
+    assert (status, untimed(lines)) == (1, ["✓ good  stopped in TIME"])
+
+
+def test_a_plugin_that_fails_to_stop_is_shown(shell, start):
+    shell.plugin("a", stop="raise RuntimeError('stuck')")
+    session = start()
+    session.until(RUNNING)
+    status, lines, _ = session.end(signal.SIGINT)
+    assert status == 1
+    assert untimed(lines) == [
+        "✗ a  failed to stop after TIME: plugin 'a' failed to stop: RuntimeError: stuck"
+    ]
+
+
+def test_a_strict_run_ends_at_the_first_failure(shell, start):
+    shell.plugin("good")
+    shell.plugin("bad", start="raise RuntimeError('no luck')")
+    status, lines, _ = start("--strict").end()
+    assert status == 1
+    assert untimed(lines)[-1] == "✓ good  stopped in TIME"
+
+
+def test_when_nothing_runs_it_ends(shell, start):
+    shell.plugin("bad", start="raise RuntimeError('no luck')")
+    status, lines, _ = start().end()
+    assert status == 1
+    assert untimed(lines)[-1] == "0 of 1 plugins running after TIME"
+
+
+def test_a_file_without_plugins_is_nothing_to_run(shell, start):
+    shell.write("plugkeep.toml", "")
+    status, lines, err = start().end()
+    assert (status, lines) == (2, [])
+    assert err == "error: plugkeep.toml has no plugins: there is nothing to run\n"
+
+
+def test_nothing_is_started_when_anything_does_not_fit(shell, start):
+    shell.plugin("a", start="print('started')")
+    shell.plugin("b", "sorce = 1")
+    status, lines, err = start().end()
+    assert (status, lines) == (2, [])
+    assert err == "error: plugkeep.toml:6: plugins.b.sorce: unknown key; did you mean 'source'?\n"
+
+
+def test_missing_requirements_of_the_plugins_own_are_a_misfit(shell, start):
+    shell.plugin("a", more="requires = ('nobody',)")
+    status, lines, err = start().end()
+    assert (status, lines) == (2, [])
+    assert "'a' requires 'nobody', which is not registered" in err
+
+
+def test_a_second_ctrl_c_gives_up_a_stop_that_hangs(shell, start):
+    shell.plugin("a")
+    shell.plugin(
+        "hung", stop="print('hanging', flush=True); __import__('threading').Event().wait()"
+    )
+    session = start()
+    session.until(RUNNING)
+    session.process.send_signal(signal.SIGINT)
+    session.until("hanging")
+    status, lines, _ = session.end(signal.SIGINT)
+    assert status == 1
+    assert "✗ hung  failed to stop" in lines[0]
+    assert untimed(lines[1:]) == ["✓ a     stopped in TIME"]
+
+
+def test_workers_of_the_command_line_go_before_those_of_the_file(shell, start):
+    # Each waits for the other: one after the other they would wait for ever.
+    os.mkfifo(shell.folder / "pipe")
+    shell.plugin("a", start="open('pipe', 'w').close()")
+    shell.plugin("b", start="open('pipe').close()")
+    session = start("--workers", "2")
+    assert RUNNING.match(session.until(RUNNING)[-1])[1] == "2"
+    assert session.end(signal.SIGINT)[0] == 0
+
+
+def test_what_plugins_log_and_programs_print_is_shown_on_stderr(shell, start):
+    program = shell.write(
+        "tea",
+        """\
+        #!/bin/sh
+        echo '{"ready": true}'
+        echo whistling
+        echo steaming >&2
+        read line
+        """,
+    )
+    program.chmod(0o755)
+    shell.write("plugkeep.toml", '[plugins.tea]\nsource = "exec:./tea"\n')
+    shell.plugin("a", start="import logging; logging.getLogger('mine').info('hello')")
+    session = start()
+    session.until(RUNNING)
+    status, _, err = session.end(signal.SIGTERM)
+    assert status == 0
+    assert {"tea: whistling", "tea: steaming", "mine: hello"} <= set(err.splitlines())
+    quiet = start("--log-level", "warning")
+    quiet.until(RUNNING)
+    err = quiet.end(signal.SIGTERM)[2]
+    assert "steaming" in err
+    assert "whistling" not in err
+
+
+def test_events_as_json_lines_which_nothing_else_gets_into(shell, start):
+    shell.plugin("bad", start="print('noise'); raise RuntimeError('no luck')")
+    shell.plugin("good")
+    session = start("--json")
+    said = [json.loads(line) for line in session.until('"running"')]
+    status, lines, err = session.end(signal.SIGINT)
+    said += [json.loads(line) for line in lines]
+    assert [(each["event"], each.get("plugin")) for each in said] == [
+        ("starting", "bad"),
+        ("start-failed", "bad"),
+        ("starting", "good"),
+        ("started", "good"),
+        ("running", None),
+        ("stopping", "good"),
+        ("stopped", "good"),
+        ("ended", None),
+    ]
+    failed, started, running, ended = said[1], said[3], said[4], said[7]
+    assert failed["error"] == {
+        "type": "StartError",
+        "message": "plugin 'bad' failed to start: RuntimeError: no luck",
+        "plugin": "bad",
+    }
+    assert started["error"] is None
+    assert 0 <= started["duration"] < PATIENCE
+    assert (running["plugins"], running["total"]) == (["good"], 2)
+    assert (ended["status"], status) == (1, 1)
+    assert "noise" in err
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_when_nobody_reads_any_more_all_is_stopped(shell, option):
+    shell.plugin("a", stop="open('stopped', 'w').close()")
+    shell.plugin("b")
+    result = shell.script(f"plugkeep run {option} | head -n 1")
+    assert (result.returncode, result.stderr, result.stdout.count("\n")) == (0, "", 1)
+    assert (shell.folder / "stopped").exists()
+
+
+# --- on a terminal ----------------------------------------------------------------------------
+
+
+class Terminal:
+    """A pseudo-terminal with a command at its other end."""
+
+    def __init__(self, shell, *args):
+        self._master, slave = pty.openpty()
+        env = {**shell.env, "TERM": "xterm", "COLUMNS": "100"}
+        self.process = shell.start(
+            "run", *args, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
+            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(slave)
+        self.shown = ""
+        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
+        self._watchdog.start()
+
+    def until(self, text):
+        """Read until `text` has been shown since the last time."""
+        seen = len(self.shown)
+        while text not in self.shown[seen:]:
+            try:
+                self.shown += os.read(self._master, 4096).decode(errors="replace")
+            except OSError:  # the other end is closed
+                pytest.fail(f"{text!r} was never shown: {self.shown}")
+
+    def type(self, keys):
+        os.write(self._master, keys)
+
+    def rest(self):
+        """Read to the end, and return the exit status."""
+        try:
+            while chunk := os.read(self._master, 4096):
+                self.shown += chunk.decode(errors="replace")
+        except OSError:  # so says Linux that the other end is closed
+            pass
+        return self.process.wait(PATIENCE)
+
+    def close(self):
+        self._watchdog.cancel()
+        self._watchdog.join()
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    @property
+    def plain(self):
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown).replace("\r", "")
+
+
+@pytest.fixture
+def terminal(shell):
+    opened = []
+
+    def terminal(*args):
+        opened.append(Terminal(shell, *args))
+        return opened[-1]
+
+    yield terminal
+    for each in opened:
+        each.close()
+
+
+def test_on_a_terminal_ctrl_c_stops_all_and_a_timeline_is_drawn(shell, terminal):
+    shell.plugin("database")
+    shell.plugin("api", 'requires = ["database"]')
+    screen = terminal()
+    screen.until("Ctrl-C stops them")
+    assert re.search(r"database +\S*[█▏▎▍▌▋▊▉]+ +[\d.]+ms", screen.plain), screen.plain
+    screen.type(b"\x03")
+    assert screen.rest() == 0
+    api, database = screen.plain.rfind("api       stopped"), screen.plain.rfind("database  stopped")
+    assert 0 < api < database
+    assert "\x1b[32m" in screen.shown
+    assert "Traceback" not in screen.shown
+
+
+def test_on_a_terminal_it_is_shown_which_plugin_is_being_waited_for(shell, terminal):
+    os.mkfifo(shell.folder / "pipe")
+    shell.plugin("slow", start="open('pipe').close()")
+    screen = terminal()
+    screen.until("starting slow")
+    with (shell.folder / "pipe").open("w"):
+        screen.until("Ctrl-C stops them")
+    screen.type(b"\x03")
+    assert screen.rest() == 0
+    assert screen.shown.rfind("\x1b[?25h") > screen.shown.rfind("\x1b[?25l"), "no cursor any more"
+
+
+def test_ctrl_c_ends_a_start_that_hangs(shell, terminal):
+    shell.plugin("a")
+    shell.plugin("hung", start=HANG)
+    screen = terminal()
+    screen.until("starting hung")
+    screen.type(b"\x03")
+    assert screen.rest() == 1
+    assert "hung  failed after" in screen.plain
+    assert "a     stopped" in screen.plain
+
+
+def test_no_color_is_respected(shell, terminal):
+    shell.plugin("a")
+    shell.env["NO_COLOR"] = "1"
+    screen = terminal()
+    screen.until("Ctrl-C stops them")
+    screen.type(b"\x03")
+    screen.rest()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen.shown)
