@@ -38,8 +38,8 @@ class IoThread:
     def watch(self, output: Output) -> None:
         """Pump `output` from now on."""
         with self._lock:
-            self._outputs[output.descriptor] = output
             self._epoll.register(output.descriptor, select.EPOLLIN)
+            self._outputs[output.descriptor] = output
 
     def forget(self, output: Output) -> None:
         """Pump `output` no more, if it was pumped; to be called before its descriptor is closed."""

@@ -91,7 +91,8 @@ class Life:
         """Ask it to end, wait `timeout` seconds, and insist. To be followed by `end`."""
         if self._process.wait(0):
             return Outcome.EXITED
-        told = self._say(STOP_MESSAGE)
+        with SignalsHeld():
+            told = self._say(STOP_MESSAGE)
         if self._process.wait(timeout):
             return Outcome.OBEYED if told else Outcome.EXITED
         self._process.kill(signal.SIGTERM)

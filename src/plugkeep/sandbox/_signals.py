@@ -32,10 +32,14 @@ class SignalsHeld:
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in _SIGNALS:
-            if callable(handler := _signal.getsignal(number)):
-                self._handlers[number] = handler
-                _signal.signal(number, self._receive)
+        try:
+            for number in _SIGNALS:
+                if callable(handler := _signal.getsignal(number)):
+                    self._handlers[number] = handler
+                    _signal.signal(number, self._receive)
+        except BaseException:  # of the handler of one that came before it was held
+            self._restore()
+            raise
 
     def __exit__(
         self,
@@ -43,10 +47,17 @@ class SignalsHeld:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._handlers.items():
-            _signal.signal(number, handler)
+        self._restore()
         for number, frame in self._received:
             self._handlers[number](number, frame)
+
+    def _restore(self) -> None:
+        try:
+            for number, handler in self._handlers.items():
+                _signal.signal(number, handler)
+        except BaseException:  # of a handler that is back and at work already: go on with the rest
+            self._restore()
+            raise
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received.append((number, frame))

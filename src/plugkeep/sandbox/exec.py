@@ -121,6 +121,8 @@ class ExecSandbox:
         )
         self._lock = threading.Lock()  # never held while anything is waited for
         self._state = State.REGISTERED
+        #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
+        self._turn: object = None
         self._life: Life | None = None
 
     @property
@@ -136,12 +138,13 @@ class ExecSandbox:
         executed; ExitedBeforeReadyError, InvalidReadyError or ReadyTimeoutError where it does not
         become ready. After a failure nothing of it is left, and it may be started again.
         """
-        self._enter(_START, AlreadyStartedError)
+        turn = object()
         try:
+            self._enter(_START, AlreadyStartedError, turn)
             self._launch_and_await_ready()
             self._state = State.RUNNING
         except BaseException:
-            self._leave(State.FAILED)
+            self._leave(State.FAILED, turn)
             raise
 
     def stop(self) -> None:
@@ -151,13 +154,14 @@ class ExecSandbox:
         0; ExitStatusError where its status is not 0; StopIgnoredError where it had to be ended by
         force. In any case nothing of it is left, and it may be started again.
         """
-        life = self._enter(_STOP, NotStartedError)
-        assert life is not None  # noqa: S101  # the table lets only a running sandbox through
+        turn = object()
         try:
+            life = self._enter(_STOP, NotStartedError, turn)
+            assert life is not None  # noqa: S101  # the table lets only a running sandbox through
             self._ask_and_insist(life)
-            self._leave(State.STOPPED)
+            self._leave(State.STOPPED, turn)
         except BaseException:
-            self._leave(State.FAILED)
+            self._leave(State.FAILED, turn)
             raise
 
     def call(
@@ -197,14 +201,16 @@ class ExecSandbox:
     def __repr__(self) -> str:
         return f"<ExecSandbox {self.name!r} {self._command.path} {self._state}>"
 
-    def _enter(self, table: Mapping[State, State | str], kind: type[SandboxError]) -> Life | None:
+    def _enter(
+        self, table: Mapping[State, State | str], kind: type[SandboxError], turn: object
+    ) -> Life | None:
         """Go where `table` leads, or raise `kind` with what it says; return the life so far."""
         with self._lock:
             if self._life is not None and not self._life.is_ours:
                 self._life, self._state = None, State.REGISTERED  # it is our parent's, not ours
             target = table[self._state]
             if isinstance(target, State):
-                self._state = target
+                self._turn, self._state = turn, target
                 return self._life
         raise kind(f"plugin {self.name!r} {target}", plugin=self.name)
 
@@ -222,14 +228,14 @@ class ExecSandbox:
         if outcome is not Outcome.OBEYED or not life.end().clean:
             raise self._error(_STOP_ERRORS[outcome], life, self._stop_timeout)
 
-    def _leave(self, state: State) -> None:
-        """End what runs, if anything does, and go to `state`."""
+    def _leave(self, state: State, turn: object) -> None:
+        """End what runs, if anything does, and go to `state`, unless it is somebody else's turn."""
         with SignalsHeld():
-            if self._life is not None:
-                self._life.end()
-                self._finalizer.detach()
-                self._life = None
-            self._state = state
+            if self._turn is turn:
+                if self._life is not None:
+                    self._life.end()
+                    self._finalizer.detach()
+                self._life, self._state = None, state
 
     def _error(
         self, failure: tuple[type[SandboxError], str], life: Life, timeout: float
