@@ -22,15 +22,14 @@ from typing import Any
 import pytest
 
 SCANNER = """if True:
-    import json, os, sys
-    from plugkeep.discovery import _listing, discover_entry_points
-    def scan(cache, settling):
+    import json, os, sys, time
+    from plugkeep.discovery import discover_entry_points, entry_points
+    def scan(cache, clock):
         os.environ["PLUGKEEP_CACHE_DIR"] = os.path.join(sys.argv[1], cache)
-        _listing.SETTLING_NS = settling
+        entry_points.time_ns = clock
         return {spec.name: spec.origin for spec in discover_entry_points()}
-    normal = _listing.SETTLING_NS
     for _ in sys.stdin:
-        found = scan("as-it-is", normal), scan("trusting", -(10**18))
+        found = scan("as-it-is", time.time_ns), scan("trusting", lambda: 1 << 62)
         print(json.dumps(found), flush=True)
 """
 

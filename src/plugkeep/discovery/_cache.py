@@ -1,12 +1,14 @@
-"""What was found on each entry of the search path, kept on disk: one small file for each entry.
+"""What was found on each entry of the search path, kept on disk.
 
-So processes with different paths share what they have in common, and two that write at once
-replace each other's file by an equal one. A record is served only while everything that decided
-it looks as it did, and only if this user wrote it and nobody else could have.
+There is a small file for each entry and group. So processes with different paths share what they
+have in common, and two that write at once replace each other's file by an equal one. A record is
+served only while everything that decided it looks as it did, and only if this user wrote it and
+nobody else could have.
 
-A record is text: a first line with a checksum of all that follows, the path, the distributions,
-the stamps, and then one line for each line of an ``entry_points.txt``. Fields are parted by a
-character at which `str.splitlines` parts lines, so none can hold it.
+A record is text: a line with a checksum of all that follows, then one for the entry, the group,
+the distributions, the stamps, what is declared, and the complaints. Fields are parted by a
+character at which `str.splitlines` parts lines, so no line has it; a file whose name has it
+makes a record that nobody can read, and is looked for anew each time.
 """
 
 from __future__ import annotations
@@ -14,13 +16,17 @@ from __future__ import annotations
 import os
 import stat
 from binascii import crc32
+from collections.abc import Iterator
 from time import time_ns
+from typing import Any
 
-from plugkeep.discovery._listing import Line, Listing
-from plugkeep.discovery._path_entry import stamp
+from plugkeep.discovery._listing import BETWEEN, Listing
+from plugkeep.discovery._path_entry import is_true
 
 _MAGIC = b"plugkeep entry points 1"
-_FIELD = "\x1e"
+
+#: For any text whatever, so also for names of files that are not UTF-8.
+_ENCODING = ("utf-8", "surrogatepass")
 
 #: Files in the cache; beyond it the older half goes.
 _MOST_FILES = 256
@@ -40,63 +46,53 @@ def cache_folder() -> str | None:
 
 
 def load(folder: str, path: str, group: str) -> Listing | None:
-    """Return the record for one entry of the path, with the lines of `group` only.
-
-    None unless there is one that is ours, whole and still true.
-    """
-    head, _, body = _read(_file(folder, path)).partition(b"\n")
+    """Return the record of one entry of the path; None unless it is ours, whole and still true."""
+    head, _, body = _read(_file(folder, path, group)).partition(b"\n")
     if head != _head(body):
         return None
-    listing = _decode(body.decode("utf-8", "surrogateescape"), path, f"{group}{_FIELD}")
-    return listing if listing and _still_true(path, listing) else None
+    listing = _decode(body, path, group)
+    return listing if listing and is_true(path, listing.stamps) else None
 
 
-def store(folder: str, path: str, listing: Listing) -> None:
-    """Keep a record for one entry of the path. If that cannot be, nothing is said."""
-    text = _encode(path, listing)
-    if _decode(text, path) != listing:
-        return  # there is a line end in one of the names
-    body = text.encode("utf-8", "surrogateescape")
+def store(folder: str, path: str, group: str, listing: Listing) -> None:
+    """Keep a record of one entry of the path. If that cannot be, nothing is said."""
+    body = _encode(path, group, listing)
     try:
         if _make_ours(folder):
-            _replace(_file(folder, path), _head(body) + b"\n" + body)
+            _replace(_file(folder, path, group), _head(body) + b"\n" + body)
             _prune(folder)
     except OSError:
         return
 
 
-def _encode(path: str, listing: Listing) -> str:
-    stamps = (field for pair in listing.stamps.items() for field in pair)
-    rows = (listing.distributions, stamps, *listing.lines)
-    return "\n".join((path, *map(_FIELD.join, rows)))
+def _encode(path: str, group: str, listing: Listing) -> bytes:
+    tables = (listing.stamps.items(), listing.declared, listing.complaints)
+    rows = (BETWEEN.join(field for row in table for field in row) for table in tables)
+    return "\n".join((path, group, listing.distributions, *rows)).encode(*_ENCODING)
 
 
-def _decode(text: str, path: str, beginning: str = "") -> Listing | None:
-    """Return the listing, with the lines that have this `beginning`; None unless it is of `path`."""
+def _decode(body: bytes, path: str, group: str) -> Listing | None:
+    """Return what `body` says; None unless it is a record of that entry and group."""
     try:
-        written, distributions, stamps, *lines = text.split("\n")
-        names = tuple(distributions.split(_FIELD)) if distributions else ()
-        fields = iter(stamps.split(_FIELD))
-        looks = dict(zip(fields, fields, strict=True))
-        kept = tuple(Line(*line.split(_FIELD)) for line in lines if line.startswith(beginning))
-    except (TypeError, ValueError):  # not enough fields, or too many
+        lines = body.decode(*_ENCODING).split("\n")
+        of_path, of_group, distributions, stamps, declared, complaints = lines
+        rows = tuple(_rows(declared, 5)), tuple(_rows(complaints, 2)), dict(_rows(stamps, 2))
+    except ValueError:  # no such text, not enough lines or fields, or too many
         return None
-    return Listing(names, kept, looks, keep=True) if written == path else None
+    return Listing(distributions, *rows) if (of_path, of_group) == (path, group) else None
 
 
-def _still_true(path: str, listing: Listing) -> bool:
-    return all(
-        stamp(f"{path}/{name}" if name else path) == stamped
-        for name, stamped in listing.stamps.items()
-    )
+def _rows(text: str, width: int) -> Iterator[Any]:
+    fields = iter(text.split(BETWEEN) if text else ())
+    return zip(*[fields] * width, strict=True)
 
 
 def _head(body: bytes) -> bytes:
     return b"%s %08x" % (_MAGIC, crc32(body))
 
 
-def _file(folder: str, path: str) -> str:
-    name = path.encode("utf-8", "backslashreplace")
+def _file(folder: str, path: str, group: str) -> str:
+    name = f"{path}\n{group}".encode(*_ENCODING)
     return f"{folder}/{crc32(name):08x}{crc32(name[::-1]):08x}"
 
 

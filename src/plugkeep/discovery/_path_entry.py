@@ -1,16 +1,21 @@
 """The entries of the search path: folders and archives, and how they looked when they were read.
 
-Whatever decides an answer is stamped first and read afterwards, so a change in between shows in
-the stamp later on.
+Whatever decides an answer is looked at first and read afterwards, so a change in between shows
+later on.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 
 ENTRY_POINTS = "entry_points.txt"
 PKG_INFO = "PKG-INFO"
+
+#: A file system's clock ticks every 10 ms or faster, some every second or two. What changed a
+#: shorter time ago may change once more and look the same. (Git calls it racily clean.)
+_FINE_TICK_NS, _COARSE_TICK_NS = 100_000_000, 3_000_000_000
 
 _NEVER = 1 << 63
 
@@ -26,25 +31,31 @@ def open_entry(path: str) -> Folder | Archive | None:
         return None
 
 
-def stamp(path: str) -> str:
-    """Return how a file or folder looks, as text that differs once it has changed; "" if none.
+def stamp(status: os.stat_result) -> str:
+    """Return how a file or folder looks, as text that differs once it has changed.
 
-    The time of its last status change is part of it, for nothing sets that back, as archives and
-    copying tools do with the time of modification.
+    Every change of content is one of status, too, and nothing sets the time of that back, as
+    archives and copying tools do with the time of modification.
     """
-    try:
-        return _stamp(os.stat(path))
-    except (OSError, ValueError):
-        return ""
+    return f"{status.st_ctime_ns} {status.st_ino}"
 
 
-def _stamp(status: os.stat_result | None) -> str:
-    if status is None:
-        return ""
-    return (
-        f"{status.st_dev} {status.st_ino} {status.st_size} "
-        f"{status.st_mtime_ns} {status.st_ctime_ns}"
-    )
+def is_true(path: str, stamps: Mapping[str, str]) -> bool:
+    """Say whether all that is in or at `path` looks as in `stamps`; "" is for what is not there."""
+    for name, stamped in stamps.items():
+        try:
+            now = stamp(os.stat(f"{path}/{name}" if name else path))
+        except (OSError, ValueError):
+            now = ""
+        if now != stamped:
+            return False
+    return True
+
+
+def _settles(status: os.stat_result) -> int:
+    """Return from when on every change is sure to show in the stamp."""
+    coarse = status.st_ctime_ns % 1_000_000_000 == 0
+    return status.st_ctime_ns + (_COARSE_TICK_NS if coarse else _FINE_TICK_NS)
 
 
 def warn(message: str, *args: object) -> None:
@@ -57,45 +68,48 @@ def warn(message: str, *args: object) -> None:
 class Folder:
     """A folder on the path.
 
-    `names` are those in it. `stamps` grows with what is read: every file and folder, relative to
-    this one, that decides what is found, and how it looked. `youngest` is when the last of them
-    changed, in nanoseconds.
+    `names` are those in it, and `stamps` how it looked itself, with all of what was looked at
+    in it that is to be watched.
     """
 
     def __init__(self, path: str, status: os.stat_result) -> None:
         self._path = path
-        self.youngest = status.st_ctime_ns
+        self._settles = _settles(status)
         self._looks: dict[str, str] = {}
-        self.stamps = {"": _stamp(status)}
+        self.stamps = {"": stamp(status)}
         self.names = os.listdir(path)
 
     def changed(self, folder: str) -> int:
         """Return when `folder` was last modified, in nanoseconds; -1 where it is no folder."""
         status = self._look(folder)
-        self._looks[folder] = _stamp(status)
         return status.st_mtime_ns if status and stat.S_ISDIR(status.st_mode) else -1
 
-    def read(self, folder: str, file: str) -> str | None:
-        """Return the text of a file in `folder`, of which `changed` was asked; None if none."""
-        name = f"{folder}/{file}"
-        status = self._look(name)
+    def read(self, file: str) -> str | None:
+        """Return the text of a file, None where there is none that can be read."""
+        status = self._look(file)
         if status is None or not stat.S_ISREG(status.st_mode):
-            self._watch(folder)
             return None
-        self.stamps[name] = _stamp(status)
         try:
-            with open(f"{self._path}/{name}", "rb") as stream:
+            with open(f"{self._path}/{file}", "rb") as stream:
                 return _decode(stream.read())
         except OSError as error:
-            self._give_up_on(name, error)
+            self._give_up_on(file, error)
             return None
 
-    def _watch(self, folder: str) -> None:
-        # What an installer adds, it adds before INSTALLER. Without that one, more may come.
-        if not os.path.exists(f"{self._path}/{folder}/INSTALLER"):
-            self.stamps[folder] = self._looks[folder]
+    def has(self, *files: str) -> bool:
+        """Say whether there is any of these files."""
+        return any(os.path.exists(f"{self._path}/{file}") for file in files)
+
+    def watch(self, name: str) -> None:
+        """Add to the stamps a file or folder that was looked at."""
+        self.stamps[name] = self._looks[name]
+
+    def settled(self, now: int) -> bool:
+        """Say whether any change after `now`, in nanoseconds, is sure to show in a stamp."""
+        return self._settles < now
 
     def _look(self, name: str) -> os.stat_result | None:
+        self._looks[name] = ""
         try:
             status = os.stat(f"{self._path}/{name}")
         except (FileNotFoundError, NotADirectoryError):
@@ -103,21 +117,22 @@ class Folder:
         except OSError as error:
             self._give_up_on(name, error)
             return None
-        self.youngest = max(self.youngest, status.st_ctime_ns)
+        self._looks[name] = stamp(status)
+        self._settles = max(self._settles, _settles(status))
         return status
 
     def _give_up_on(self, name: str, error: OSError) -> None:
         warn("%s/%s is skipped, it cannot be read: %s", self._path, name, error.strerror)
-        self.youngest = _NEVER  # never settled: it is tried again each time
+        self._settles = _NEVER  # it is tried again each time
 
 
 class Archive:
     """A zip file on the path, read as a whole; nothing but the file itself decides."""
 
     def __init__(self, path: str, status: os.stat_result) -> None:
-        self.youngest = status.st_ctime_ns
+        self._settles = _settles(status)
         self._texts = _texts_in(path)
-        self.stamps = {"": _stamp(status)}
+        self.stamps = {"": stamp(status)}
         self.names = list(dict.fromkeys(name.partition("/")[0] for name in self._texts))
 
     def changed(self, folder: str) -> int:
@@ -125,9 +140,20 @@ class Archive:
         del folder
         return 0
 
-    def read(self, folder: str, file: str) -> str | None:
-        """Return the text of a file in `folder`, None if it has none."""
-        return self._texts.get(f"{folder}/{file}")
+    def read(self, file: str) -> str | None:
+        """Return the text of a file, None if there is none."""
+        return self._texts.get(file)
+
+    def has(self, *files: str) -> bool:
+        """Say whether there is any of these files."""
+        return any(file in self._texts for file in files)
+
+    def watch(self, name: str) -> None:
+        """Do nothing: a change of `name` is one of the archive."""
+
+    def settled(self, now: int) -> bool:
+        """Say whether any change after `now`, in nanoseconds, is sure to show in the stamp."""
+        return self._settles < now
 
 
 def _texts_in(path: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from plugkeep.discovery import _listing
+from plugkeep.discovery import entry_points
 
 MakeDistribution = Callable[..., Path]
 
@@ -40,7 +40,7 @@ def everybodys() -> Iterator[Path]:
 @pytest.fixture
 def all_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take everything for long unchanged, so that it is cached though it was made just now."""
-    monkeypatch.setattr(_listing, "SETTLING_NS", -(10**18))
+    monkeypatch.setattr(entry_points, "time_ns", lambda: 1 << 62)
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def distribution(site: Path) -> MakeDistribution:
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 99\n")
         if entry_points is not None:
             (info / "entry_points.txt").write_text(entry_points)
-        (info / "RECORD").touch()
         if folder.endswith(".dist-info"):
             (info / "INSTALLER").write_text("pip\n")
+            (info / "RECORD").touch()
         return info
 
     return make

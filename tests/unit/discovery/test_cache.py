@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from plugkeep.discovery import GROUP, _cache, _listing, _path_entry, discover_entry_points
+from plugkeep.discovery import GROUP, _cache, _path_entry, discover_entry_points, entry_points
 
 Scan = Callable[[], dict[str, str]]
 
@@ -36,13 +36,13 @@ def scan(site: Path, next_tick: Callable[[], None]) -> Scan:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The entries of the path that were read, for they were not in the cache."""
     read: list[str] = []
-    read_listing = _listing.read_listing
+    read_listing = entry_points.read_listing
 
-    def noting(path: str, now: int) -> Any:
+    def noting(path: str, group: str, now: int) -> Any:
         read.append(path)
-        return read_listing(path, now)
+        return read_listing(path, group, now)
 
-    monkeypatch.setattr("plugkeep.discovery.entry_points.read_listing", noting)
+    monkeypatch.setattr(entry_points, "read_listing", noting)
     return read
 
 
@@ -67,17 +67,17 @@ def test_what_has_not_changed_is_read_once(
 
 
 @pytest.mark.usefixtures("all_settled")
-def test_every_group_is_served_from_one_record(
-    site: Path, distribution: Any, reads: list[str], cache_dir: Path
+def test_groups_do_not_get_into_one_anothers_way(
+    site: Path, distribution: Any, reads: list[str]
 ) -> None:
     distribution("shop-1.dist-info", "[one.group]\na = m\n[one.group.more]\nb = n\n")
-    names = {
-        group: [spec.name for spec in discover_entry_points(group, path=[site])]
-        for group in ("one.group.more", "one.group", "one")
-    }
-    assert names == {"one.group.more": ["b"], "one.group": ["a"], "one": []}
-    assert reads == [str(site)]
-    assert len(records(cache_dir)) == 1
+    for _ in range(2):
+        names = {
+            group: [spec.name for spec in discover_entry_points(group, path=[site])]
+            for group in ("one.group.more", "one.group", "one")
+        }
+        assert names == {"one.group.more": ["b"], "one.group": ["a"], "one": []}
+    assert reads == [str(site)] * 3
 
 
 @pytest.mark.usefixtures("all_settled")
@@ -204,6 +204,12 @@ class TestSeen:
         (info / "PKG-INFO").write_text("Version: 2\n")
         assert scan() == {"a": "shop 2"}
 
+    def test_a_group_that_a_source_tree_gains(self, distribution: Any, scan: Scan) -> None:
+        info = distribution("shop-1.egg-info", "[console_scripts]\nshop = shop:main\n")
+        assert scan() == {}
+        (info / "entry_points.txt").write_text(declaring("a"))
+        assert scan() == {"a": "shop 1"}
+
     def test_a_link_whose_target_comes_later(self, tmp_path: Path, site: Path, scan: Scan) -> None:
         target = tmp_path / "store" / "shop"
         (site / "shop-1.dist-info").symlink_to(target)
@@ -217,46 +223,49 @@ def test_a_change_within_the_same_tick_of_the_clock(
     site: Path, distribution: Any, scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a file system whose stamps tell no two changes of this test from one another."""
-    monkeypatch.setattr(_path_entry, "_stamp", lambda status: "the same" if status else "")
+    monkeypatch.setattr(_path_entry, "stamp", lambda status: "the same")
     file = distribution("shop-1.dist-info", declaring("a")) / "entry_points.txt"
     for name in "abc":
         file.write_text(declaring(name))
+        now = file.stat().st_ctime_ns  # no scan can be any sooner
+        monkeypatch.setattr(entry_points, "time_ns", lambda now=now: now)
         assert list(scan()) == [name]
-    monkeypatch.setattr(_listing, "SETTLING_NS", -(10**18))
+    monkeypatch.setattr(entry_points, "time_ns", lambda: 1 << 62)
     scan()
     file.write_text(declaring("d"))
     assert list(scan()) == ["c"], "the stamps did tell: this test proves nothing"
 
 
+@pytest.mark.parametrize(
+    ("last_change", "tick"), [(10**18 + 1, 10**8), (10**18, 3 * 10**9)], ids=["fine", "coarse"]
+)
 @pytest.mark.parametrize("young", ["site", "info", "file"])
-def test_what_changed_a_moment_ago_is_not_cached(
+def test_what_changed_less_than_a_tick_ago_is_not_cached(
     young: str,
+    last_change: int,
+    tick: int,
     site: Path,
     distribution: Any,
-    scan: Scan,
     cache_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A time of whole seconds may come from a clock that knows no others."""
     info = distribution("shop-1.dist-info", declaring("a"))
     changed = {"site": site, "info": info, "file": info / "entry_points.txt"}[young]
     stat = os.stat
-    recent = max(path.stat().st_ctime_ns for path in (site, info, info / "entry_points.txt"))
-    now = recent + 100 * _listing.SETTLING_NS
-    age = _listing.SETTLING_NS
 
     def stat_with_one_young(path: Any, **options: Any) -> Any:
         status = stat(path, **options)
-        if Path(path) != changed:
-            return status
-        _, fields = status.__reduce__()[1]
-        return os.stat_result(status[:], {**fields, "st_ctime_ns": now - age})
+        fields = status.__reduce__()[1][1]
+        ctime = last_change if Path(path) == changed else 1
+        return os.stat_result(status[:], {**fields, "st_ctime_ns": ctime})
 
     monkeypatch.setattr("os.stat", stat_with_one_young)
-    monkeypatch.setattr("plugkeep.discovery.entry_points.time_ns", lambda: now)
-    assert scan() == {"a": "shop 1"}
+    monkeypatch.setattr(entry_points, "time_ns", lambda: last_change + tick)
+    assert discover_entry_points(path=[site])
     assert records(cache_dir) == []
-    age += 1
-    assert scan() == {"a": "shop 1"}
+    monkeypatch.setattr(entry_points, "time_ns", lambda: last_change + tick + 1)
+    assert discover_entry_points(path=[site])
     assert len(records(cache_dir)) == 1
 
 
@@ -298,7 +307,7 @@ class TestNotTrusted:
         self.check(record, scan, reads)
 
     @pytest.mark.parametrize(
-        "body", [b"", b"/x", b"\n\n", b"/x\na\n\x1e\n", b"/x\n\n\nodd", b"\xff"]
+        "body", [b"", b"/x", b"\n\n", b"/x\na\n\x1e\n", b"\n\n\na\n\n", b"\xff"]
     )
     def test_a_record_of_another_format(
         self, body: bytes, record: Path, scan: Scan, reads: list[str]
@@ -456,8 +465,8 @@ class TestFolder:
         """Run as an ordinary user on a folder that root made."""
         program = """if True:
             import os, sys
-            from plugkeep.discovery import _listing, discover_entry_points
-            _listing.SETTLING_NS = -(10**18)
+            from plugkeep.discovery import discover_entry_points, entry_points
+            entry_points.time_ns = lambda: 1 << 62
             os.setgroups([]), os.setgid(65534), os.setuid(65534)
             print([spec.name for spec in discover_entry_points(path=sys.argv[1:])])
         """

@@ -15,11 +15,13 @@ import pytest
 from plugkeep.discovery import GROUP, discover_entry_points
 from plugkeep.spec import PluginSpec
 
+pytestmark = pytest.mark.usefixtures("all_settled")
+
 DECLARED = "[plugkeep.plugins]\nclock = shop.clock:Clock\n"
 
 
 def found(*path: Path | str, group: str = GROUP) -> dict[str, str]:
-    """Return name and source of what is found, in order, after finding it a second time."""
+    """Return name and source of what is found, in order: read, from the cache, without it."""
     first = discover_entry_points(group, path=path)
     assert discover_entry_points(group, path=path) == first
     assert discover_entry_points(group, path=path, cache=False) == first
@@ -105,7 +107,7 @@ def test_a_name_that_no_plugin_can_have_is_skipped_and_named(
     distribution("shop-1.dist-info", f"[{GROUP}]\n{name} = shop\ngood = shop\n")
     assert found(site) == {"good": "python:shop"}
     assert "shop 1" in caplog.messages[0]
-    assert repr(name) in caplog.messages[0]
+    assert repr(f"{name} = shop") in caplog.messages[0]
 
 
 def test_lines_of_other_groups_are_nobodys_business(
@@ -175,9 +177,9 @@ def test_of_what_a_broken_upgrade_left_the_last_modified_counts(
     for folder, mtime in (("shop-1.10.dist-info", 2000), ("shop-1.9.dist-info", 1000)):
         info = distribution(folder, f"[{GROUP}]\na = m\n")
         os.utime(info, (mtime, mtime))
-    assert [spec.version for spec in discover_entry_points(path=[site])] == ["1.10"]
+    assert [spec.version for spec in discover_entry_points(path=[site], cache=False)] == ["1.10"]
     os.utime(site / "shop-1.9.dist-info", (3000, 3000))
-    assert [spec.version for spec in discover_entry_points(path=[site])] == ["1.9"]
+    assert [spec.version for spec in discover_entry_points(path=[site], cache=False)] == ["1.9"]
 
 
 def test_what_pip_is_about_to_remove_is_gone(site: Path, distribution: Any) -> None:
@@ -282,6 +284,12 @@ def test_a_current_folder_that_is_gone_holds_nothing(
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert list(found("", "relative", site)) == ["clock"]
+
+
+def test_any_text_may_be_a_group(site: Path, distribution: Any) -> None:
+    distribution("shop-1.dist-info", DECLARED)
+    for group in ("", "a\nb", "\ud800", "[x]", GROUP[:-1]):
+        assert found(site, group=group) == {}
 
 
 def test_a_path_that_is_one_text_is_refused() -> None:
