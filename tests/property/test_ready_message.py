@@ -125,7 +125,7 @@ func main() {
 
 @pytest.fixture(scope="module")
 def go_verdicts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[bytes]], str]:
-    """Return a function that asks Go's encoding/json: "R" for each ready message, "-" for others."""
+    """Return a function that asks Go: "R" for each text that is a ready message, "-" for others."""
     go = shutil.which("go")
     if go is None:
         pytest.skip("go is not installed")
