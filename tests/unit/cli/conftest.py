@@ -59,13 +59,9 @@ class Shell:
 
     def script(self, text: str) -> subprocess.CompletedProcess[str]:
         """Run lines of a shell in which ``plugkeep`` is a command."""
-        return self.run(
-            args=[
-                "/bin/sh",
-                "-ec",
-                f'plugkeep() {{ "{sys.executable}" -m plugkeep "$@"; }}\n{text}',
-            ]
-        )
+        command = f'plugkeep() {{ "{sys.executable}" -m plugkeep "$@"; }}\n{text}'
+        # timeout ends the whole pipeline, not the shell alone.
+        return self.run(args=["timeout", "-k", "1", f"{PATIENCE - 5}", "/bin/sh", "-ec", command])
 
     def start(self, *args: str, **options) -> subprocess.Popen[str]:
         """Start ``plugkeep`` and leave it running."""

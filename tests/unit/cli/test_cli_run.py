@@ -223,12 +223,14 @@ def test_events_as_json_lines_which_nothing_else_gets_into(shell, start):
     assert "noise" in err
 
 
-@pytest.mark.parametrize("option", ["", "--json"])
-def test_when_nobody_reads_any_more_all_is_stopped(shell, option):
+@pytest.mark.parametrize(("option", "lines"), [("", 1), ("--json", 3)])
+def test_when_nobody_reads_any_more_all_is_stopped(shell, option, lines):
+    # The second plugin starts when the reader has gone, so there is more to say to nobody.
+    os.mkfifo(shell.folder / "pipe")
     shell.plugin("a", stop="open('stopped', 'w').close()")
-    shell.plugin("b")
-    result = shell.script(f"plugkeep run {option} | head -n 1")
-    assert (result.returncode, result.stderr, result.stdout.count("\n")) == (0, "", 1)
+    shell.plugin("b", start="open('pipe').close()")
+    result = shell.script(f"plugkeep run {option} | {{ head -n {lines}; exec <&-; : > pipe; }}")
+    assert (result.returncode, result.stderr, result.stdout.count("\n")) == (0, "", lines)
     assert (shell.folder / "stopped").exists()
 
 
