@@ -63,7 +63,7 @@ def _text(file: Path) -> str:
     if len(content) > _LIMIT:
         raise _UnreadableError("is larger than 1 MiB; expected a manifest")
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _UnreadableError(
