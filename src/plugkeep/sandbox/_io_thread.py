@@ -6,6 +6,7 @@ never used again: the next borrower gets a new one, so that giving back can wait
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import threading
@@ -16,21 +17,28 @@ _PATIENCE = 5.0  # seconds to wait for its end, in case a log handler of the hos
 
 
 class IoThread:
-    """Pumps each output that it watches, whenever there is something to read."""
+    """Pumps each output that it watches, whenever there is something to read.
+
+    `threading.Thread.start` waits until the thread has come up; on a busy machine that takes as
+    long as the launch of the program for which it is. So a bare thread waits for the first thing
+    to read, of which there may be none, and only then starts the one that reads and logs.
+    """
 
     def __init__(self) -> None:
         self.borrowers: set[int] = set()
         self.ended = False
+        self._closes_itself = False
         self._outputs: dict[int, Output] = {}
         # Reentrant, for the garbage collector may end a forgotten sandbox at any point.
         self._lock = threading.RLock()
-        self._closes_itself = False
+        self._thread: threading.Thread | None = None
+        self._running = _thread.allocate_lock()
         self._epoll = select.epoll()
         self._wake = os.eventfd(0)
         try:
             self._epoll.register(self._wake, select.EPOLLIN)
-            self._thread = threading.Thread(target=self._run, name="plugkeep-io", daemon=True)
-            self._thread.start()
+            self._running.acquire()
+            _thread.start_new_thread(self._wait, ())
         except BaseException:
             self._close()
             raise
@@ -54,21 +62,29 @@ class IoThread:
         # A log handler may stop the last sandbox, and a thread cannot wait for itself.
         self._closes_itself = threading.current_thread() is self._thread
         os.eventfd_write(self._wake, 1)
-        if self._closes_itself:
-            return
-        self._thread.join(_PATIENCE)
-        if not self._thread.is_alive():
+        if not self._closes_itself and self._running.acquire(timeout=_PATIENCE):
+            if self._thread is not None:
+                self._thread.join(_PATIENCE)
             self._close()
 
-    def _run(self) -> None:
+    def _wait(self) -> None:
+        """Wait for something to read, in a thread of which `threading` knows nothing."""
+        if self._wake in dict(self._epoll.poll()):
+            self._running.release()
+            return
+        self._thread = threading.Thread(target=self._read, name="plugkeep-io", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # there can be no more threads: this one will have to do
+            self._thread = None
+            self._read()
+
+    def _read(self) -> None:
         while self._turn():
             pass
         if self._closes_itself:
             self._close()
-
-    def _close(self) -> None:
-        self._epoll.close()
-        os.close(self._wake)
+        self._running.release()
 
     def _turn(self) -> bool:
         for descriptor, _ in self._epoll.poll():
@@ -78,6 +94,10 @@ class IoThread:
             if output is not None and not output.pump():
                 self.forget(output)
         return True
+
+    def _close(self) -> None:
+        self._epoll.close()
+        os.close(self._wake)
 
 
 _lock = threading.RLock()

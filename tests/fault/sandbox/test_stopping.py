@@ -277,12 +277,14 @@ def test_fifty_side_by_side(plugin: Any) -> None:
     assert "plugkeep-io" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_many_running_at_once_share_one_thread(plugin: Any) -> None:
-    sandboxes = [plugin("ready(); sys.stdin.readline()", name=f"p{n}") for n in range(10)]
+def test_many_running_at_once_share_one_thread(plugin: Any, records: Any) -> None:
+    talk = "ready(); print(sys.argv[1], flush=True); sys.stdin.readline()"
+    sandboxes = [plugin(talk, f"up {n}.", name=f"p{n}") for n in range(10)]
     before = threading.active_count()
-    for sandbox in sandboxes:
+    for number, sandbox in enumerate(sandboxes):
         sandbox.start()
-    assert threading.active_count() == before + 1
+        records.wait_for(f"up {number}.")
+    assert threading.active_count() <= before + 1
     for sandbox in sandboxes:
         sandbox.stop()
     assert threading.active_count() == before
