@@ -80,11 +80,13 @@ class IoThread:
             self._read()
 
     def _read(self) -> None:
-        while self._turn():
-            pass
-        if self._closes_itself:
-            self._close()
-        self._running.release()
+        try:
+            while self._turn():
+                pass
+        finally:
+            if self._closes_itself:
+                self._close()
+            self._running.release()
 
     def _turn(self) -> bool:
         for descriptor, _ in self._epoll.poll():
