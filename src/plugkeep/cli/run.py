@@ -64,7 +64,7 @@ def _run(file: str, workers: int | None, *, strict: bool, as_json: bool) -> int:
         raise ConfigError(f"{file} has no plugins: there is nothing to run", path=file)
     host = Host.from_config(config)
     if workers is not None:
-        host.workers = workers
+        host.registry.workers = workers
     registry = host.registry
     width = max(map(len, registry))
     story: Story = JsonStory() if as_json else TextStory(width)

@@ -25,9 +25,9 @@ class Driver:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def do(self, verb: str, *args: Any, **options: Any) -> Any:
-        """Have the registry do something: ``do("start_all", workers=2)``."""
-        return getattr(self._registry, verb)(*args, **options)
+    def do(self, verb: str, *args: Any) -> Any:
+        """Have the registry do something: ``do("start", "clock")``."""
+        return getattr(self._registry, verb)(*args)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function, plain or asynchronous, and return what it returns."""
@@ -46,8 +46,8 @@ class LoopDriver(Driver):
         super().__init__(registry)
         self._portal = portal
 
-    def do(self, verb: str, *args: Any, **options: Any) -> Any:
-        return self.call(getattr(self._registry, f"a{verb}"), *args, **options)
+    def do(self, verb: str, *args: Any) -> Any:
+        return self.call(getattr(self._registry, f"a{verb}"), *args)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         future = self._portal.start_task_soon(_awaited, partial(function, *args, **kwargs))

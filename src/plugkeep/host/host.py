@@ -13,7 +13,7 @@ from plugkeep.host.building import Fitting, populate
 from plugkeep.lifecycle import UP, State
 from plugkeep.order import closure
 from plugkeep.registry import Registry
-from plugkeep.registry.registry import add_notes, not_started, raise_for, raise_or_note
+from plugkeep.registry.registry import raise_for
 
 if TYPE_CHECKING:
     import logging
@@ -32,14 +32,12 @@ _Task = tuple[str, str]
 class Host:
     """A registry with the specs that its plugins came from.
 
-    `registry` is made where none is given; `workers` is how many plugins may start side by side,
-    None meaning one after another on the caller's thread. As a context manager, plain or
-    asynchronous, it is strict like the registry: all plugins start or none stays started.
+    `registry` is made where none is given. As a context manager, plain or asynchronous, a host is
+    as strict as its registry: all plugins start or none stays started.
     """
 
-    def __init__(self, registry: Registry | None = None, *, workers: int | None = None) -> None:
+    def __init__(self, registry: Registry | None = None) -> None:
         self.registry = Registry() if registry is None else registry
-        self.workers = workers
         self._specs: dict[str, PluginSpec] = {}
         self._config = HostConfig(path="")
 
@@ -60,8 +58,12 @@ class Host:
     @classmethod
     def from_config(cls, config: HostConfig) -> Self:
         """Return a host with the plugins of `config`, as `from_file` does."""
-        registry = Registry(start_timeout=config.start_timeout, stop_timeout=config.stop_timeout)
-        host = cls(registry, workers=config.workers)
+        registry = Registry(
+            start_timeout=config.start_timeout,
+            stop_timeout=config.stop_timeout,
+            workers=config.workers,
+        )
+        host = cls(registry)
         host._config = config
         for warning in config.warnings:
             _log().warning("%s", warning)
@@ -87,7 +89,7 @@ class Host:
 
     def start(self) -> list[PluginError]:
         """Start every plugin that is not running and return what went wrong."""
-        return self.registry.start_all(workers=self.workers)
+        return self.registry.start_all()
 
     def stop(self) -> list[PluginError]:
         """Stop every running plugin, the last started first, and return what went wrong."""
@@ -95,22 +97,14 @@ class Host:
 
     async def astart(self) -> list[PluginError]:
         """Like `start`, for hosts that run an event loop."""
-        return await self.registry.astart_all(workers=self.workers)
+        return await self.registry.astart_all()
 
     async def astop(self) -> list[PluginError]:
         """Like `stop`, for hosts that run an event loop."""
         return await self.registry.astop_all()
 
     def __enter__(self) -> Self:
-        try:
-            errors = self.start()
-        except PluginError:
-            raise  # before anything has started
-        except BaseException as cause:
-            add_notes(cause, self.stop())
-            raise
-        if errors:
-            raise ExceptionGroup(not_started(errors), [*errors, *self.stop()])
+        self.registry.__enter__()
         return self
 
     def __exit__(
@@ -119,18 +113,10 @@ class Host:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raise_or_note(self.stop(), error)
+        self.registry.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Self:
-        try:
-            errors = await self.astart()
-        except PluginError:
-            raise  # before anything has started
-        except BaseException as cause:
-            add_notes(cause, await self.astop())
-            raise
-        if errors:
-            raise ExceptionGroup(not_started(errors), [*errors, *await self.astop()])
+        await self.registry.__aenter__()
         return self
 
     async def __aexit__(
@@ -139,7 +125,7 @@ class Host:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raise_or_note(await self.astop(), error)
+        await self.registry.__aexit__(kind, error, traceback)
 
     def run(
         self, *, strict: bool = False, when_started: Callable[[], object] = lambda: None
@@ -156,7 +142,7 @@ class Host:
         """
         from plugkeep.host.running import run
 
-        return run(self.registry, workers=self.workers, strict=strict, when_started=when_started)
+        return run(self.registry, strict=strict, when_started=when_started)
 
     # --- one plugin -----------------------------------------------------------------------
 

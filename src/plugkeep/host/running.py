@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -53,7 +55,8 @@ def interrupts() -> Iterator[Interrupts]:
             "signals can only be handled on the main thread; elsewhere use start() and stop()"
         )
     found = Interrupts()
-    heeded = [each for each in _SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    deaf = (signal.SIG_IGN, None)  # None: somebody else's, not written in Python
+    heeded = [each for each in _SIGNALS if signal.getsignal(each) not in deaf]
     before = {each: signal.signal(each, found.arrived) for each in heeded}
     try:
         yield found
@@ -84,7 +87,6 @@ def failures_of(registry: Registry) -> Iterator[list[PluginError]]:
 def run(
     registry: Registry,
     *,
-    workers: int | None = None,
     strict: bool = False,
     when_started: Callable[[], object] = lambda: None,
 ) -> list[PluginError]:
@@ -95,7 +97,7 @@ def run(
     with failures_of(registry) as failures, interrupts() as signals, driving(registry) as driver:
         try:
             signals.armed = True
-            driver.do("start_all", workers=workers)
+            driver.do("start_all")
             signals.armed = False  # what comes now is found by _wait
             when_started()
             if _any_up(registry) and not (strict and failures):
@@ -126,10 +128,25 @@ def started(registry: Registry, name: str) -> Iterator[Driver]:
 
 
 def _wait(signals: Interrupts) -> None:
-    # Armed before asking what has come: from then on a signal raises, so none is slept through.
-    signals.armed = True
-    while not signals.received:
-        signal.pause()
+    """Wait for a signal, missing none.
+
+    Python's handlers run between its instructions. One that is due just before a system call
+    begins would wait for its end, and `signal.pause` has none; but a byte in a pipe is seen.
+    """
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        try:
+            signals.armed = True
+            while not signals.received:
+                select.select([reader], [], [])
+                os.read(reader, 1)
+        finally:
+            signal.set_wakeup_fd(before)
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def _stop(driver: Driver, signals: Interrupts) -> None:

@@ -134,7 +134,7 @@ def test_workers_of_the_file_start_plugins_side_by_side(folder):
     folder.plugin("a", start="open(NOTES.with_name('pipe'), 'w').close()")
     folder.plugin("b", start="open(NOTES.with_name('pipe')).close()")
     host = Host.from_file(folder.config)
-    assert host.workers == 2
+    assert host.registry.workers == 2
     assert host.start() == []
     assert host.stop() == []
 
@@ -259,7 +259,7 @@ def test_with_is_strict(folder, workers):
     folder.plugin("good")
     folder.plugin("bad", 'requires = ["good"]', start="raise RuntimeError('no')")
     host = Host.from_file(folder.config)
-    host.workers = workers
+    host.registry.workers = workers
     with pytest.raises(ExceptionGroup) as caught, host:
         pytest.fail("must not be entered")
     assert [error.plugin for error in caught.value.exceptions] == ["bad"]
