@@ -35,8 +35,8 @@ class Story(Protocol):
     """Tells what happens."""
 
     def __call__(self, event: Event) -> None: ...
-    def running(self, names: list[str], total: int) -> None:
-        """All has been started that could be."""
+    def running(self, names: list[str], total: int, url: str | None) -> None:
+        """All has been started that could be; routes are served at `url`."""
         ...
 
     def ended(self, status: int) -> None:
@@ -56,8 +56,8 @@ class JsonStory:
             error=describe(event.error),
         )
 
-    def running(self, names: list[str], total: int) -> None:
-        self._tell("running", plugins=names, total=total)
+    def running(self, names: list[str], total: int, url: str | None) -> None:
+        self._tell("running", plugins=names, total=total, url=url)
 
     def ended(self, status: int) -> None:
         self._tell("ended", status=status)
@@ -87,15 +87,15 @@ class TextStory:
         elif told := _TOLD.get(type(event)):
             self._end(event, *told)
 
-    def running(self, names: list[str], total: int) -> None:
+    def running(self, names: list[str], total: int, url: str | None) -> None:
         self._rest()
         if self._out.is_terminal and len(self._spans) > 1:
             self._show_timeline()
         took = max((end for _, _, end, _ in self._spans), default=0.0) - self._zero()
+        place = f", at {url}" if url else ""
         hint = "; Ctrl-C stops them" if names else ""
-        self._print(
-            Text(f"{len(names)} of {total} plugins running after {format_duration(took)}{hint}")
-        )
+        running = f"{len(names)} of {total} plugins running after {format_duration(took)}"
+        self._print(Text(f"{running}{place}{hint}"))
 
     def ended(self, status: int) -> None:  # noqa: ARG002  (the exit status says it)
         self._rest()

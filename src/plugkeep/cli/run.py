@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from plugkeep.cli._app import FAILED, examples, file_argument, json_option, reporting
 from plugkeep.cli._output import claim_stdout, endless, log_to_stderr
+from plugkeep.cli._serving import Address, WebServer
+
+if TYPE_CHECKING:
+    from plugkeep.host import Host
 
 
 @click.command(
@@ -14,6 +20,7 @@ from plugkeep.cli._output import claim_stdout, endless, log_to_stderr
         "plugkeep run",
         "plugkeep run shop.toml --workers 4",
         "plugkeep run --strict --log-level warning",
+        "plugkeep run --serve 127.0.0.1:0",
         "plugkeep run --json",
     ),
 )
@@ -22,6 +29,12 @@ from plugkeep.cli._output import claim_stdout, endless, log_to_stderr
     "--workers",
     type=click.IntRange(1, 1024),
     help="How many plugins may start side by side; instead of what the file says.",
+)
+@click.option(
+    "--serve",
+    type=Address(),
+    metavar="HOST:PORT",
+    help="Serve the plugins' routes there; port 0 is any that is free.",
 )
 @click.option("--strict", is_flag=True, help="End at once if a plugin does not start.")
 @click.option(
@@ -32,7 +45,15 @@ from plugkeep.cli._output import claim_stdout, endless, log_to_stderr
     help="What of the log to show, on stderr; what plugins print is info, or warning from stderr.",
 )
 @json_option
-def command(file: str, *, workers: int | None, strict: bool, log_level: str, as_json: bool) -> None:
+def command(
+    file: str,
+    *,
+    workers: int | None,
+    serve: tuple[str, int] | None,
+    strict: bool,
+    log_level: str,
+    as_json: bool,
+) -> None:
     """Start the plugins of a host in order, and stop them in reverse order on Ctrl-C, SIGTERM or
     SIGHUP.
 
@@ -48,16 +69,18 @@ def command(file: str, *, workers: int | None, strict: bool, log_level: str, as_
     endless()
     log_to_stderr(log_level)
     with reporting(as_json=as_json):
-        status = _run(file, workers, strict=strict, as_json=as_json)
+        host = _make_host(file, workers)
+        server = WebServer(host, serve) if serve else None
+        if server:
+            host.registry.register(server)
+        status = _run(host, server, strict=strict, as_json=as_json)
     raise click.exceptions.Exit(status)
 
 
-def _run(file: str, workers: int | None, *, strict: bool, as_json: bool) -> int:
-    from plugkeep.cli._story import JsonStory, Story, TextStory
+def _make_host(file: str, workers: int | None) -> Host:
     from plugkeep.config import read_config
     from plugkeep.errors import ConfigError
     from plugkeep.host import Host
-    from plugkeep.lifecycle import UP
 
     config = read_config(file)
     if not config.plugins:
@@ -65,6 +88,13 @@ def _run(file: str, workers: int | None, *, strict: bool, as_json: bool) -> int:
     host = Host.from_config(config)
     if workers is not None:
         host.registry.workers = workers
+    return host
+
+
+def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -> int:
+    from plugkeep.cli._story import JsonStory, Story, TextStory
+    from plugkeep.lifecycle import UP
+
     registry = host.registry
     width = max(map(len, registry))
     story: Story = JsonStory() if as_json else TextStory(width)
@@ -72,7 +102,7 @@ def _run(file: str, workers: int | None, *, strict: bool, as_json: bool) -> int:
 
     def when_started() -> None:
         up = [name for name in registry if registry.state(name) in UP]
-        story.running(up, len(registry))
+        story.running(up, len(registry), server.url if server and server.name in up else None)
 
     status = FAILED
     try:

@@ -5,7 +5,9 @@ import os
 import pty
 import re
 import signal
+import socket
 import threading
+import urllib.request
 
 import pytest
 
@@ -232,6 +234,77 @@ def test_when_nobody_reads_any_more_all_is_stopped(shell, option, lines):
     result = shell.script(f"plugkeep run {option} | {{ head -n {lines}; exec <&-; : > pipe; }}")
     assert (result.returncode, result.stderr, result.stdout.count("\n")) == (0, "", lines)
     assert (shell.folder / "stopped").exists()
+
+
+# --- serving ----------------------------------------------------------------------------------
+
+GREET = """
+    async def start(self): self.loop = asyncio.get_running_loop()
+    async def stop(self): ...
+    def routes(self): return [Route("GET", "/greet", self.greet)]
+    async def greet(self, request):
+        return f"in the same loop: {asyncio.get_running_loop() is self.loop}"
+"""
+
+
+@pytest.fixture
+def greeter(shell):
+    code = (
+        f"import asyncio\nfrom plugkeep import Route\nclass PluginFactory:\n    name = 'g'{GREET}"
+    )
+    shell.write("greeter.py", code)
+    shell.write("plugkeep.toml", '[plugins.greeter]\nsource = "file:greeter.py"\n')
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+        return response.read().decode()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "0", ":0"])
+def test_routes_of_plugins_are_served(greeter, start, address):
+    session = start("--serve", address, "--log-level", "warning")
+    line = session.until("2 of 2 plugins running")[-1]
+    url = re.search(r"at (http://127\.0\.0\.1:\d+); Ctrl-C stops them", line)[1]
+    assert get(f"{url}/greet") == "in the same loop: True"
+    status, lines, err = session.end(signal.SIGINT)
+    assert (status, err) == (0, "")
+    assert untimed(lines) == [
+        "✓ web-server  stopped in TIME",
+        "✓ greeter     stopped in TIME",
+    ]
+
+
+def test_where_routes_are_served_is_told_to_programs(greeter, start):
+    session = start("--serve", "127.0.0.1:0", "--json")
+    running = json.loads(session.until('"running"')[-1])
+    assert get(f"{running['url']}/greet").startswith("in the same loop")
+    assert session.end(signal.SIGTERM)[0] == 0
+
+
+def test_an_address_that_is_taken_is_the_servers_failure(greeter, start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        session = start("--serve", f"127.0.0.1:{taken.getsockname()[1]}")
+        lines = session.until("1 of 2 plugins running")
+        assert "✗ web-server  failed" in lines[-2]
+        assert "Address already in use" in lines[-2]
+        assert session.end(signal.SIGINT)[0] == 1
+
+
+@pytest.mark.parametrize("address", ["here", "1.2.3.4", "localhost:99999", "a:b:80", "80:"])
+def test_an_address_that_is_none(shell, address):
+    result = shell.run("run", "--serve", address)
+    assert result.returncode == 2
+    assert f"'{address}' is no HOST:PORT, such as 127.0.0.1:8000 or 8000" in result.stderr
+
+
+def test_a_server_that_is_not_installed(greeter, shell, start):
+    shell.write("hide/uvicorn.py", "raise ModuleNotFoundError('no', name='uvicorn')")
+    shell.env["PYTHONPATH"] = str(shell.folder / "hide")
+    session = start("--serve", "0", "--strict")
+    status, lines, _ = session.end()
+    assert status == 1
+    assert any("pip install 'plugkeep[serve]'" in line for line in lines)
 
 
 # --- on a terminal ----------------------------------------------------------------------------
