@@ -73,9 +73,9 @@ def silence() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def endless() -> None:
-    """Say that this command goes on until a signal comes."""
-    _ours.endless = True
+def endless(*, until_signal: bool) -> None:
+    """Say whether this command goes on until a signal comes."""
+    _ours.endless = until_signal
 
 
 def log_to_stderr(level: str) -> None:

@@ -9,8 +9,10 @@ import click
 from plugkeep.cli._app import FAILED, examples, file_argument, json_option, reporting
 from plugkeep.cli._output import claim_stdout, endless, log_to_stderr
 from plugkeep.cli._serving import Address, WebServer
+from plugkeep.events import Stopping
 
 if TYPE_CHECKING:
+    from plugkeep.events import Event
     from plugkeep.host import Host
 
 
@@ -66,7 +68,6 @@ def command(
     """
     if as_json:
         claim_stdout()
-    endless()
     log_to_stderr(log_level)
     with reporting(as_json=as_json):
         host = _make_host(file, workers)
@@ -99,6 +100,8 @@ def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -
     width = max(map(len, registry))
     story: Story = JsonStory() if as_json else TextStory(width)
     registry.subscribe(story)
+    endless(until_signal=True)
+    registry.subscribe(_note_the_end)
 
     def when_started() -> None:
         up = [name for name in registry if registry.state(name) in UP]
@@ -110,3 +113,8 @@ def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -
     finally:
         story.ended(status)
     return status
+
+
+def _note_the_end(event: Event) -> None:
+    if isinstance(event, Stopping):  # then no signal is needed any more to bring it about
+        endless(until_signal=False)
