@@ -9,6 +9,7 @@ import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -47,7 +48,7 @@ def claim_stdout() -> None:
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Not what rich does, which is to exit on the spot: plugins may have to be stopped."""
-        silence()
+        nobody_reads()
 
 
 def prepare() -> None:
@@ -65,10 +66,15 @@ def _nowhere() -> TextIO:
 
 
 def silence() -> None:
-    """Let our output lead to nowhere: nobody reads it any more. End what would go on for ever."""
+    """Let our output lead to nowhere from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _ours.stream.fileno())
     os.close(nowhere)
+
+
+def nobody_reads() -> None:
+    """Go on in silence, and end what would go on for ever."""
+    silence()
     if _ours.endless:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -104,7 +110,19 @@ def write(text: str) -> None:
         _ours.stream.write(text)
         _ours.stream.flush()
     except BrokenPipeError:
+        nobody_reads()
+    except OSError as error:
         silence()
+        raise click.ClickException(f"cannot print any more: {error.strerror}") from error
+
+
+def show(line: Text) -> None:
+    """Print a line, styled where that can be seen."""
+    out = console()
+    if out.is_terminal:
+        out.print(line)
+    else:  # without rich, which would print a line again when a signal comes while it does
+        write(f"{line.plain}\n")
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> str:
@@ -120,7 +138,7 @@ def show_json(value: Any, *, indent: int | None = 2) -> None:
 def show_error(error: BaseException) -> None:
     """Print an error on stderr, and its notes."""
     lines = Text("\n").join(map(Text, (str(error), *getattr(error, "__notes__", ()))))
-    console(sys.stderr).print(Text("error: ", style="bold red") + lines)
+    console(sys.stderr).print(Text("Error: ", style="bold red") + lines)
 
 
 def show_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from plugkeep import events
 from plugkeep.cli._app import describe
-from plugkeep.cli._output import console, show_json, write
+from plugkeep.cli._output import console, show, show_json
 from plugkeep.units import format_duration
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class TextStory:
         place = f", at {url}" if url else ""
         hint = "; Ctrl-C stops them" if names else ""
         running = f"{len(names)} of {total} plugins running after {format_duration(took)}"
-        self._print(Text(f"{running}{place}{hint}"))
+        show(Text(f"{running}{place}{hint}"))
 
     def ended(self, status: int) -> None:  # noqa: ARG002  (the exit status says it)
         self._rest()
@@ -124,14 +124,8 @@ class TextStory:
             duration=format_duration(event.duration or 0.0), error=str(event.error)
         )
         plugin = f"{event.plugin:<{self._column}}"
-        self._print(Text.assemble((f"{sign} ", style), f"{plugin}  {told}"))
+        show(Text.assemble((f"{sign} ", style), f"{plugin}  {told}"))
         self._update()
-
-    def _print(self, line: Text) -> None:
-        if self._out.is_terminal:
-            self._out.print(line)
-        else:  # without rich, which would print a line again when a signal comes while it does
-            write(f"{line.plain}\n")
 
     def _rest(self) -> None:
         if self._status is not None:

@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from plugkeep.cli._app import MISFIT, examples, file_argument, json_option
-from plugkeep.cli._output import claim_stdout, console, show_json
+from plugkeep.cli._output import claim_stdout, show, show_json
 from plugkeep.config import Problem, examine
 
 if TYPE_CHECKING:
@@ -79,14 +79,13 @@ def _show_json(config: HostConfig, problems: list[Problem], warnings: list[Probl
 
 
 def _show(config: HostConfig, problems: list[Problem], warnings: list[Problem]) -> None:
-    out = console()
     for kind, style, found in (("warning", "yellow", warnings), ("error", "red", problems)):
         for problem in found:
-            out.print(Text.assemble((kind, f"bold {style}"), f": {problem}"))
+            show(Text.assemble((kind, f"bold {style}"), f": {problem}"))
     if problems:
-        out.print(f"{config.path} does not fit: {_count(len(problems), 'problem')}")
+        show(Text(f"{config.path} does not fit: {_count(len(problems), 'problem')}"))
     else:
-        out.print(f"{config.path} fits: {_count(len(config.plugins), 'plugin')}")
+        show(Text(f"{config.path} fits: {_count(len(config.plugins), 'plugin')}"))
 
 
 def _count(number: int, what: str) -> str:

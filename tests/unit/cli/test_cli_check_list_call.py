@@ -55,6 +55,18 @@ def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(shell, command):
     assert (result.returncode, result.stderr, len(result.stdout)) == (0, "", 10)
 
 
+@pytest.mark.parametrize(
+    "command", ["list", "graph", "check", "check --json", "graph -o /dev/full"]
+)
+def test_a_full_disk_is_named(shell, command):
+    shell.plugin("a")
+    result = shell.script(f"plugkeep {command} > /dev/full")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ")
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_what_the_encoding_of_stdout_lacks_is_escaped(shell):
     shell.plugin("café")
     shell.env["PYTHONIOENCODING"] = "ascii"

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_a_file_without_plugins_is_nothing_to_run(shell, start):
     shell.write("plugkeep.toml", "")
     status, lines, err = start().end()
     assert (status, lines) == (2, [])
-    assert err == "error: plugkeep.toml has no plugins: there is nothing to run\n"
+    assert err == "Error: plugkeep.toml has no plugins: there is nothing to run\n"
 
 
 def test_nothing_is_started_when_anything_does_not_fit(shell, start):
@@ -134,7 +135,7 @@ def test_nothing_is_started_when_anything_does_not_fit(shell, start):
     shell.plugin("b", "sorce = 1")
     status, lines, err = start().end()
     assert (status, lines) == (2, [])
-    assert err == "error: plugkeep.toml:6: plugins.b.sorce: unknown key; did you mean 'source'?\n"
+    assert err == "Error: plugkeep.toml:6: plugins.b.sorce: unknown key; did you mean 'source'?\n"
 
 
 def test_missing_requirements_of_the_plugins_own_are_a_misfit(shell, start):
@@ -234,6 +235,21 @@ def test_when_nobody_reads_any_more_all_is_stopped(shell, option, lines):
     result = shell.script(f"plugkeep run {option} | {{ head -n {lines}; exec <&-; : > pipe; }}")
     assert (result.returncode, result.stderr, result.stdout.count("\n")) == (0, "", lines)
     assert (shell.folder / "stopped").exists()
+
+
+def test_a_full_disk_is_no_reason_to_stop(shell, start):
+    shell.plugin("a", stop="import logging; logging.info('a stops')")
+    shell.plugin("b", start="import logging; logging.info('b starts')")
+    with Path("/dev/full").open("w") as full:
+        session = start(stdout=full)
+        said = []
+        for line in session.process.stderr:
+            said.append(line)
+            if "b starts" in line:
+                session.process.send_signal(signal.SIGTERM)
+        session.process.wait(PATIENCE)
+    assert "root: a stops\n" in said
+    assert sum("a listener failed" in line for line in said) == 1, said
 
 
 # --- serving ----------------------------------------------------------------------------------
