@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from plugkeep.config.model import HostConfig
 from plugkeep.config.reading import read_config
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import Any
+
+    from starlette.types import ASGIApp
 
     from plugkeep.routing import RouteTable
     from plugkeep.spec import PluginSpec
+    from plugkeep.web._wsgi import WsgiApp
 
 #: A method of the registry and the name of a plugin for it.
 _Task = tuple[str, str]
@@ -214,20 +216,18 @@ class Host:
 
     def _do(self, name: str, tasks: Iterator[_Task]) -> None:
         errors: list[PluginError] = []
-        for verb, each in tasks:
-            try:
-                getattr(self.registry, verb)(each)
-            except PluginError as error:
-                errors.append(error)
+        with _collecting(errors):
+            for verb, each in tasks:
+                with _collecting(errors):
+                    getattr(self.registry, verb)(each)
         raise_for(name, errors)
 
     async def _ado(self, name: str, tasks: Iterator[_Task]) -> None:
         errors: list[PluginError] = []
-        for verb, each in tasks:
-            try:
-                await getattr(self.registry, f"a{verb}")(each)
-            except PluginError as error:
-                errors.append(error)
+        with _collecting(errors):
+            for verb, each in tasks:
+                with _collecting(errors):
+                    await getattr(self.registry, f"a{verb}")(each)
         raise_for(name, errors)
 
     # --- the web --------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Host:
         register_route_providers(self.registry, table)
         return table
 
-    def asgi(self, *, strict: bool = False, **options: Any) -> Any:
+    def asgi(self, *, strict: bool = False, **options: Any) -> ASGIApp:
         """Return an ASGI application: the routes of all plugins, and their lives as its lifespan.
 
         Plugins start when the server starts and stop when it stops. One that fails is logged and
@@ -257,15 +257,15 @@ class Host:
                 async with self:
                     yield
                 return
-            _report(await self.astart())
             try:
+                _report(await self.astart())
                 yield
             finally:
                 _report(await self.astop())
 
         return asgi(self.routes, registry=self.registry, lifespan=lifespan, **options)
 
-    def wsgi(self, **options: Any) -> Any:
+    def wsgi(self, **options: Any) -> WsgiApp:
         """Return a WSGI application with every plugin's routes.
 
         WSGI has no lifespan: start and stop the host around it. `options` are those of
@@ -274,6 +274,14 @@ class Host:
         from plugkeep.web import wsgi
 
         return wsgi(self.routes, registry=self.registry, **options)
+
+
+@contextmanager
+def _collecting(errors: list[PluginError]) -> Iterator[None]:
+    try:
+        yield
+    except PluginError as error:
+        errors.append(error)
 
 
 def _report(errors: list[PluginError]) -> None:

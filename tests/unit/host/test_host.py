@@ -428,6 +428,20 @@ def test_reload_leaves_a_plugin_that_is_not_wanted_stopped_and_starts_a_failed_o
     assert chain.registry.state("late") is State.RUNNING
 
 
+def test_a_plugin_whose_stop_hangs_cannot_be_reloaded_and_all_that_went_wrong_is_told(folder):
+    os.mkfifo(folder.path / "pipe")
+    folder.plugin("a", 'stop_timeout = "50ms"', stop="open(NOTES.with_name('pipe')).close()")
+    folder.plugin("b", 'requires = ["a"]')
+    host = Host.from_file(folder.config)
+    host.start()
+    with pytest.raises(TimeoutError) as caught:
+        host.reload("a")
+    assert caught.value.plugin == "a"
+    assert "cannot be replaced" in "".join(caught.value.__notes__)
+    with (folder.path / "pipe").open("w"):
+        assert states(host) == {"a": "failed", "b": "stopped"}
+
+
 def test_a_plugin_registered_by_code_cannot_be_loaded_again(chain):
     class App:
         name = "app"
