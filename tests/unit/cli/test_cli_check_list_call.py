@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
@@ -358,6 +359,21 @@ def test_a_result_is_printed_although_a_stop_fails_afterwards(shell):
     result = shell.run("call", "plugkeep.toml", "a", "one")
     assert (result.returncode, result.stdout) == (1, "1\n")
     assert "plugin 'a' failed to stop: RuntimeError: stuck" in result.stderr
+
+
+def test_ctrl_c_ends_a_call_and_stops_what_was_started(shell):
+    hang = "def hang(self):\n        print('hanging', flush=True)\n"
+    hang += "        __import__('threading').Event().wait()"
+    shell.plugin("a", stop="print('stopped')", more=hang)
+    process = shell.start("call", "plugkeep.toml", "a", "hang", env=shell.env)
+    try:
+        assert process.stderr.readline() == "hanging\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, out, err) == (130, "", "stopped\n")
 
 
 def test_a_program_at_level_0_has_no_methods(shell):
