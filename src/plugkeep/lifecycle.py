@@ -12,6 +12,7 @@ to it.
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 
 from plugkeep.errors import IllegalTransitionError
@@ -63,6 +64,7 @@ def check_timeout(what: str, value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} is {value!r}; it takes seconds as a number, or None for no limit")
-    if not value > 0:
-        raise ValueError(f"{what} is {value!r}; it takes seconds above 0, or None for no limit")
+    if not 0 < value <= sys.float_info.max and value != float("inf"):
+        found = repr(value) if isinstance(value, float) or value <= 0 else "too large a number"
+        raise ValueError(f"{what} is {found}; it takes seconds above 0, or None for no limit")
     return float(value)

@@ -101,12 +101,13 @@ def examine(value: object) -> tuple[str, str]:
         return "", f"reading its name raised {error!r}"
     if not isinstance(name, str):
         return "", f"its name is {name!r}, not a string"
-    if not callable(getattr(value, "start", None)):
-        return name, _method_lack(value, "start")
-    if not callable(getattr(value, "stop", None)):
-        return name, _method_lack(value, "stop")
+    for method in ("start", "stop"):
+        try:
+            found = getattr(value, method)
+        except AttributeError:
+            return name, f"its method {method}() is missing"
+        except Exception as error:
+            return name, f"reading its method {method}() raised {error!r}"
+        if not callable(found):
+            return name, f"its method {method}() is not callable"
     return name, ""
-
-
-def _method_lack(value: object, method: str) -> str:
-    return f"its method {method}() {'is not callable' if hasattr(value, method) else 'is missing'}"

@@ -97,3 +97,70 @@ def test_a_method_that_hangs_does_not_keep_the_interpreter_from_exiting() -> Non
     )
     assert "did not start within 0.02 s" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["-first", "[]"]
+
+
+SWEPT = """
+import faulthandler, itertools, random, signal
+from plugkeep import Registry
+
+faulthandler.dump_traceback_later(60, exit=True)  # hung: show where
+random.seed({seed})
+
+class Counted:
+    def __init__(self, name, *requires):
+        self.name, self.requires, self.lines = name, requires, []
+    def start(self): self.lines.append("+")
+    def stop(self): self.lines.append("-")
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+registry = Registry({limits})
+plugins = [Counted("a"), Counted("b", "a"), Counted("c", "b")]
+for plugin in plugins:
+    registry.register(plugin)
+
+def strict():
+    with registry:
+        pass
+
+interrupted = 0
+kept = []  # with its frames: what only their end would give back is not given back
+signal.signal(signal.SIGALRM, interrupt)
+for step in range({trials}):
+    action = random.choice([registry.start_all, registry.stop_all, strict,
+                            lambda: registry.start("c"), lambda: registry.stop("a")])
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, {longest}))
+        action()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt as error:
+        interrupted += 1
+        kept = [*kept[-3:], error]
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    between = [name for name in registry if registry.state(name) in ("starting", "stopping")]
+    assert not between, (step, action, between)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+registry.stop_all()
+registry.start_all()
+assert [registry.state(name) for name in registry] == ["running"] * 3
+assert registry.stop_all() == []
+assert interrupted > {trials} // 20, interrupted
+print("held after", interrupted)
+"""
+
+SWEEPS = {
+    "on the caller's thread": ("", 3000, 2e-4),
+    "with limits": ("start_timeout=60, stop_timeout=60", 500, 2e-3),
+    "with workers": ("workers=2", 500, 2e-3),
+}
+
+
+@pytest.mark.parametrize("form", SWEEPS)
+def test_wherever_a_signals_handler_raises_nothing_is_left_in_between_or_held(form: str) -> None:
+    limits, trials, longest = SWEEPS[form]
+    script = SWEPT.format(limits=limits, trials=trials, longest=longest, seed=len(form))
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("held after")

@@ -15,7 +15,15 @@ from contextlib import asynccontextmanager
 
 from plugkeep.errors import PluginError
 from plugkeep.order import Frontier
-from plugkeep.registry.calls import Call, clear_up, invoke, is_async, launch, spawn
+from plugkeep.registry.calls import (
+    Call,
+    clear_up,
+    invoke,
+    is_async,
+    launch,
+    release_line,
+    spawn,
+)
 from plugkeep.registry.campaign import Campaign
 from plugkeep.registry.ledger import STOP, Entry, Ledger, Step
 from plugkeep.registry.turns import Operation, Turns, current, entered
@@ -78,6 +86,7 @@ def _launch(call: Call) -> None:
         launch(call)
         return
     if not (isinstance(entry.line, PluginTask) and entry.line.is_usable()):
+        release_line(entry)
         entry.line = PluginTask(entry.name)
     entry.line.submit(call)
 

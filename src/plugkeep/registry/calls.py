@@ -46,7 +46,7 @@ class Call:
         self.ledger = ledger
         self.step = step
         self.entry = entry
-        self.limit = ledger.limit(step, entry)
+        self.limit = ledger.stop_limit(entry) if step is STOP else ledger.limit(step, entry)
         #: What the method raised, once it has returned; and how long it took, in seconds.
         self.error: BaseException | None = None
         self.duration = 0.0
@@ -151,20 +151,27 @@ def _raised_by_the_call(cause: BaseException) -> bool:
 
 def is_async(entry: Entry, step: Step) -> bool:
     """Say whether a method is ``async def``. By its code's flag: `inspect` is slow to import."""
-    method = getattr(entry.plugin, step.method)
+    try:
+        method = getattr(entry.plugin, step.method)
+    except Exception:  # a property: calling it will say so
+        return False
     code = getattr(getattr(method, "__func__", method), "__code__", None)
     return code is not None and bool(code.co_flags & CO_COROUTINE)
 
 
 def refuse_async(entry: Entry, step: Step) -> AsyncPluginError | None:
-    """Return the error for a plain form that meets an asynchronous method, before it is called."""
-    if not is_async(entry, step):
-        return None
-    return AsyncPluginError(
-        f"plugin {entry.name!r} has an asynchronous {step.method}(), which needs an event loop; "
-        f"use a{step.method}_all(), a{step.method}() or 'async with registry'",
-        plugin=entry.name,
-    )
+    """Return the error for a plain form that meets an asynchronous method, before it is called.
+
+    What could not be stopped plainly is not started plainly either.
+    """
+    for each in (START, STOP) if step is START else (STOP,):
+        if is_async(entry, each):
+            return AsyncPluginError(
+                f"plugin {entry.name!r} has an asynchronous {each.method}(), which needs an event "
+                f"loop; use a{step.method}_all(), a{step.method}() or 'async with registry'",
+                plugin=entry.name,
+            )
+    return None
 
 
 def invoke(entry: Entry, step: Step) -> Any:
@@ -248,7 +255,7 @@ def launch(call: Call) -> None:
     line = entry.line
     if isinstance(line, BoundThread):
         line.submit(lambda: run_call(call))
-    elif getattr(entry.plugin, "thread_bound", False):
+    elif call.step is START and getattr(entry.plugin, "thread_bound", False):
         entry.line = line = BoundThread(entry.name)
         line.submit(lambda: run_call(call))
     else:

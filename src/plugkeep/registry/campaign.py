@@ -15,6 +15,7 @@ from plugkeep.order import Frontier
 from plugkeep.registry.calls import Call, call_plainly, explain, launch, refuse_async, release_line
 from plugkeep.registry.ledger import START, STOP, Entry, Ledger, Step
 from plugkeep.registry.turns import PULSE, Operation
+from plugkeep.signals import foreign
 
 #: What hinders a plugin from being called in the form at hand; None if nothing does.
 Refuse = Callable[[Entry, Step], PluginError | None]
@@ -117,6 +118,8 @@ class Campaign:
         call = None
         try:
             self.ledger.emit(self.step.began, entry.name)
+            if self.step is START:
+                self.ledger.limit(STOP, entry)  # a misfit is told now, not when it has to stop
             call = Call(self.ledger, self.step, entry, self._notify)
             self._under_way[call] = None
             self._launch(call)
@@ -188,30 +191,35 @@ def run_one(
     ledger: Ledger, step: Step, entry: Entry, operation: Operation, errors: list[PluginError]
 ) -> None:
     """Take one plugin through a step, on this thread unless a limit or the plugin forbids it."""
-    plugin = entry.plugin
-    if (
-        ledger.limits(step, entry)
-        or entry.line is not None
-        or getattr(plugin, "thread_bound", False)
-    ):
+    if _needs_thread(ledger, step, entry):
         errors += run_apart(ledger, step, Frontier({entry.name: ()}), operation)
-        return
-    began = perf_counter()
-    try:
-        if begin(ledger, step, entry, refuse_async, errors):
+    elif begin(ledger, step, entry, refuse_async, errors):
+        began = perf_counter()
+        try:
             ledger.emit(step.began, entry.name)
             began = perf_counter()  # what listeners took is not the plugin's
-            call_plainly(entry, step)
+            foreign(call_plainly, entry, step)
             if step is START:
                 admit(ledger, entry)
-    except BaseException as cause:
-        if entry.state is step.during:
+        except BaseException as cause:
             errors.append(fail(ledger, step, entry, began, cause))
-        if not isinstance(cause, Exception):
-            raise
-    else:
-        if entry.state is step.during:
+            if not isinstance(cause, Exception):
+                raise
+        else:
             ledger.end(step, entry, perf_counter() - began, None)
+
+
+def _needs_thread(ledger: Ledger, step: Step, entry: Entry) -> bool:
+    if entry.line is not None:
+        return True
+    if step is STOP:
+        return ledger.stop_limit(entry) is not None
+    try:
+        ledger.limit(STOP, entry)
+        bound = getattr(entry.plugin, "thread_bound", False)
+        return bool(bound) or ledger.limit(START, entry) is not None
+    except Exception:  # as it will again, where it is noted as why the plugin failed
+        return True
 
 
 def admit(ledger: Ledger, entry: Entry) -> None:
@@ -220,7 +228,7 @@ def admit(ledger: Ledger, entry: Entry) -> None:
         ledger.admit(entry)
     except BaseException as refusal:
         try:
-            call_plainly(entry, STOP)
+            foreign(call_plainly, entry, STOP)
         except Exception as error:
             refusal.add_note(str(explain(STOP, entry, error)))
         raise
@@ -244,7 +252,7 @@ def run_apart(
     try:
         while campaign.advance():
             try:
-                call = finished.get(timeout=min(campaign.patience(), PULSE))
+                call = foreign(finished.get, True, min(campaign.patience(), PULSE))
             except Empty:
                 campaign.expire()
             else:

@@ -29,6 +29,7 @@ from plugkeep.errors import (
 from plugkeep.lifecycle import UP, State, check_timeout, check_transition
 from plugkeep.names import check_name, check_requires
 from plugkeep.plugin import Plugin, examine
+from plugkeep.signals import foreign
 
 if TYPE_CHECKING:
     from plugkeep.events import Event
@@ -252,19 +253,24 @@ class Ledger:
             entry.busy = False
         self.emit("LateReturn", entry.name, duration, error)
 
-    def limits(self, step: Step, entry: Entry) -> bool:
-        """Say whether there is a limit, without judging it."""
-        method = step.method
-        own = getattr(entry.plugin, _TIMEOUTS[method], None)
-        return own is not None or self._timeouts[method] is not None
-
     def limit(self, step: Step, entry: Entry) -> float | None:
-        """Return the seconds that `step` may take: the plugin's own, else the registry's."""
+        """Return the seconds that `step` may take: the plugin's own, else the registry's.
+
+        Raises what reading the plugin's raises, TypeError or ValueError where it is no limit.
+        """
         attribute = _TIMEOUTS[step.method]
         own = getattr(entry.plugin, attribute, None)
         if own is None:
             return self._timeouts[step.method]
         return check_timeout(f"{attribute} of plugin {entry.name!r}", own)
+
+    def stop_limit(self, entry: Entry) -> float | None:
+        """Return the seconds that stopping may take, whatever has become of the plugin's own."""
+        try:
+            return self.limit(STOP, entry)
+        except Exception as error:  # a misfit is told when it starts; it has to be stopped now
+            self.log("the registry's limit is used: %s", error)
+            return self._timeouts["stop"]
 
     def _refusal(self, entry: Entry) -> PluginError | None:
         if entry.busy:
@@ -306,7 +312,7 @@ class Ledger:
     def admit(self, entry: Entry) -> None:
         """Raise what any check raises."""
         for check in self._checks:
-            check(entry.name, entry.plugin)
+            foreign(check, entry.name, entry.plugin)
 
     # --- who listens ----------------------------------------------------------------------
 
@@ -339,13 +345,15 @@ class Ledger:
         )
         for listener in self._listeners:
             try:
-                listener(event)
-            except Exception:
-                import logging
+                foreign(listener, event)
+            except Exception as error:
+                self.log("a listener failed on %s of plugin %r", kind, plugin, exc_info=error)
 
-                logging.getLogger("plugkeep.registry").exception(
-                    "a listener failed on %s of plugin %r", kind, plugin
-                )
+    def log(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Log an error; importing `logging` takes as long as all the rest, so only now."""
+        import logging
+
+        logging.getLogger("plugkeep.registry").error(message, *args, exc_info=exc_info)
 
 
 def make_entry(plugin: Plugin, name: str | None, requires: Iterable[str]) -> Entry:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from plugkeep.errors import ReentrantError
+from plugkeep.signals import SignalsHeld, foreign
 
 #: Seconds after which a thread that waits wakes for a moment. A signal that lands just before a
 #: wait begins does not end the wait (CPython sees it only when bytecode runs again), so a Ctrl-C
@@ -109,14 +110,17 @@ class Turns:
         operation = Operation(self, verb, starts=starts)
         gate = threading.Event()
         operation.wake = gate.set
-        try:
-            if not self.ask(operation):
-                while not gate.wait(PULSE):
-                    pass
-            with entered(operation):
-                yield operation
-        finally:
-            self.leave(operation)
+        # A signal's handler that raises must neither keep the turn from being given back nor a
+        # plugin from arriving in its next state: it is heard while foreign code runs.
+        with SignalsHeld():
+            try:
+                if not self.ask(operation):
+                    while not foreign(gate.wait, PULSE):
+                        pass
+                with entered(operation):
+                    yield operation
+            finally:
+                self.leave(operation)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from plugkeep.sandbox._io_thread import borrow, give_back
 from plugkeep.sandbox._launch import Launch
 from plugkeep.sandbox._output import Output
 from plugkeep.sandbox._process import Exit, milliseconds
-from plugkeep.sandbox._signals import SignalsHeld
+from plugkeep.signals import SignalsHeld
 from plugkeep.wire.ready import ReadyParser, Verdict
 
 STOP_MESSAGE = b'{"cmd":"stop"}\n'

@@ -30,7 +30,7 @@ from plugkeep.lifecycle import State, check_timeout
 from plugkeep.names import check_name
 from plugkeep.sandbox._launch import Command
 from plugkeep.sandbox._life import Life, Outcome
-from plugkeep.sandbox._signals import SignalsHeld
+from plugkeep.signals import SignalsHeld
 
 #: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
 _START: dict[State, State | str] = {

@@ -522,6 +522,27 @@ def test_what_the_plain_form_cannot_stop_stays_running(record: Any) -> None:
     assert record.lines == ["+a", "-a"]
 
 
+def test_a_thread_bound_start_and_an_asynchronous_stop_leave_no_thread(record: Any) -> None:
+    class Mixed:
+        name = "mixed"
+        thread_bound = True
+
+        def start(self) -> None:
+            record.note("+mixed")
+
+        async def stop(self) -> None: ...
+
+    async def main() -> None:
+        registry = Registry()
+        registry.register(Mixed())
+        async with registry:
+            pass
+
+    run(main())
+    record.threads["+mixed"].join(PATIENCE)
+    assert not record.threads["+mixed"].is_alive()
+
+
 def test_a_registry_outlives_the_loop_it_was_started_on(record: Any) -> None:
     registry = Registry()
     registry.register(record.async_plugin("a"))

@@ -149,15 +149,75 @@ def test_the_plugins_own_limit_goes_before_the_registrys(record: Any) -> None:
     late()
 
 
-@pytest.mark.parametrize("limit", [0, -3, "5s", float("nan"), True])
-def test_a_limit_of_the_plugins_that_is_none_fails_it(record: Any, limit: Any) -> None:
+@pytest.mark.parametrize("which", ["start_timeout", "stop_timeout"])
+@pytest.mark.parametrize("limit", [0, -3, "5s", float("nan"), True, 10**400])
+def test_a_limit_of_the_plugins_that_is_none_fails_it(record: Any, limit: Any, which: str) -> None:
     registry = Registry()
-    registry.register(record.plugin("a", start_timeout=limit))
+    registry.register(record.plugin("a", **{which: limit}))
     registry.register(record.plugin("b"))
     (error,) = registry.start_all()
-    assert "start_timeout of plugin 'a' is" in str(error)
+    assert f"{which} of plugin 'a' is" in str(error)
     assert record.lines == ["+b"]
     assert registry.state("a") is State.FAILED
+
+
+class Treacherous:
+    """Each attribute that is named raises when it is read, once the plugin is registered."""
+
+    name = "bad"
+    registered = False
+
+    def __init__(self, *attributes: str) -> None:
+        self.attributes = attributes
+        self.lines: list[str] = []
+
+    def __getattribute__(self, attribute: str) -> Any:
+        mine = object.__getattribute__(self, "__dict__")
+        if mine.get("registered") and attribute in mine["attributes"]:
+            raise OSError(f"{attribute} is gone")
+        return object.__getattribute__(self, attribute)
+
+    def start(self) -> None:
+        self.lines.append("+")
+
+    def stop(self) -> None:
+        self.lines.append("-")
+
+
+@pytest.mark.parametrize("attribute", ["start_timeout", "stop_timeout", "thread_bound", "start"])
+@pytest.mark.parametrize("workers", [None, 2])
+def test_an_attribute_that_raises_fails_that_plugin_alone(
+    record: Any, attribute: str, workers: Any
+) -> None:
+    registry = Registry(workers=workers)
+    bad = Treacherous(attribute)
+    registry.register(record.plugin("a"))
+    registry.register(bad)
+    registry.register(record.plugin("c"))
+    bad.registered = True
+    (error,) = registry.start_all()
+    assert error.plugin == "bad"
+    assert f"{attribute} is gone" in str(error)
+    assert [registry.state(name) for name in registry] == ["running", "failed", "running"]
+    assert registry.stop_all() == []
+
+
+@pytest.mark.parametrize("attribute", ["stop_timeout", "thread_bound", "stop"])
+@pytest.mark.parametrize("limit", [None, PATIENCE])
+def test_one_that_raises_only_later_keeps_nobody_from_being_stopped(
+    record: Any, attribute: str, limit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry(stop_timeout=limit)
+    bad = Treacherous(attribute)
+    registry.register(record.plugin("a"))
+    registry.register(bad)
+    registry.register(record.plugin("c"))
+    assert registry.start_all() == []
+    bad.registered = True
+    errors = registry.stop_all()
+    assert [error.plugin for error in errors] == (["bad"] if attribute == "stop" else [])
+    assert bad.lines == (["+"] if attribute == "stop" else ["+", "-"])
+    assert record.lines == ["+a", "+c", "-c", "-a"]
 
 
 def test_without_a_limit_methods_run_on_the_callers_thread(record: Any) -> None:

@@ -106,9 +106,16 @@ class NameRaises:
     def stop(self) -> None: ...
 
 
+class StopRaises(Named):
+    @property
+    def stop(self) -> Any:  # type: ignore[override]
+        raise OSError("gone")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
+        (StopRaises(), r"reading its method stop\(\) raised OSError"),
         (None, "it has no name"),
         (3, "it has no name"),
         (Named, r"it is a class; pass an instance: Named\(\)"),
@@ -245,7 +252,18 @@ def test_replace_needs_something_to_replace() -> None:
 def test_discover_from_values_registers_plugins_and_passes_over_the_rest() -> None:
     registry = Registry()
     registry.register(Named("taken"))
-    values = [None, Named, 3, "text", Named("a"), Named("taken"), NoStart(), Named("a"), Named("")]
+    values = [
+        None,
+        Named,
+        3,
+        "text",
+        Named("a"),
+        Named("taken"),
+        NoStart(),
+        Named("a"),
+        Named(""),
+        StopRaises(),
+    ]
     assert registry.discover_from_values(*values) == 1
     assert registry.names() == ["taken", "a"]
     assert registry.discover_from_values() == 0

@@ -263,6 +263,24 @@ def test_an_asynchronous_plugin_under_the_plain_form_gets_a_clear_error(record: 
     assert registry.state("a") is State.REGISTERED
 
 
+def test_what_could_not_be_stopped_plainly_is_not_started_plainly(record: Any) -> None:
+    class Mixed:
+        name = "mixed"
+
+        def start(self) -> None:
+            record.note("+mixed")
+
+        async def stop(self) -> None: ...
+
+    registry = Registry()
+    registry.register(Mixed())
+    (error,) = registry.start_all()
+    assert isinstance(error, AsyncPluginError)
+    assert "has an asynchronous stop(), which needs an event loop; use astart_all()" in str(error)
+    assert record.lines == []
+    assert registry.state("mixed") is State.REGISTERED
+
+
 def test_a_plain_method_that_returns_an_awaitable_gets_a_clear_error() -> None:
     async def really() -> None: ...
 

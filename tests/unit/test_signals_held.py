@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugkeep.sandbox._signals import SignalsHeld
+from plugkeep.signals import SignalsHeld, foreign
 
 
 class Terminated(BaseException):
@@ -86,9 +86,9 @@ def test_a_signal_that_comes_while_others_are_given_back_loses_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The fixture sees to it that both have their own handlers again."""
-    from plugkeep.sandbox import _signals
+    from plugkeep import signals
 
-    set_handler = _signals._signal.signal
+    set_handler = signals._signal.signal
     once = [signal.SIGINT]
 
     def set_and_raise(number: int, handler: object) -> object:
@@ -99,7 +99,95 @@ def test_a_signal_that_comes_while_others_are_given_back_loses_none(
 
     held = SignalsHeld()
     held.__enter__()
-    monkeypatch.setattr(_signals._signal, "signal", set_and_raise)
+    monkeypatch.setattr(signals._signal, "signal", set_and_raise)
     with pytest.raises(KeyboardInterrupt):
         held.__exit__(None, None, None)
     monkeypatch.undo()
+
+
+def test_foreign_code_hears_signals_at_once() -> None:
+    done = []
+
+    def wait() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("foreign code went on")
+
+    with SignalsHeld():
+        with pytest.raises(KeyboardInterrupt):
+            foreign(wait)
+        done.append("held again")
+    assert done == ["held again"]
+
+
+def test_what_was_held_is_heard_when_foreign_code_begins() -> None:
+    done = []
+    with SignalsHeld():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            foreign(lambda: done.append("ran"))
+    assert done == []
+
+
+def test_after_a_handler_has_raised_signals_are_held_again() -> None:
+    done = []
+    with pytest.raises(Terminated), SignalsHeld():
+        with pytest.raises(KeyboardInterrupt):
+            foreign(lambda: signal.raise_signal(signal.SIGINT))
+        signal.raise_signal(signal.SIGTERM)
+        done.append("held")
+    assert done == ["held"]
+
+
+def test_a_handler_that_does_not_raise_lets_foreign_code_go_on() -> None:
+    heard = []
+    handler = signal.signal(signal.SIGINT, lambda *_: heard.append("here"))
+
+    def twice() -> str:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return "done"
+
+    with SignalsHeld():
+        assert foreign(twice) == "done"
+        assert len(heard) == 2
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_a_block_within_foreign_code_holds() -> None:
+    done = []
+
+    def section() -> None:
+        with SignalsHeld():
+            signal.raise_signal(signal.SIGINT)
+            done.append("inner")
+
+    with SignalsHeld():
+        with pytest.raises(KeyboardInterrupt):
+            foreign(section)
+        done.append("outer")
+    assert done == ["inner", "outer"]
+
+
+def test_a_handler_that_foreign_code_sets_stays() -> None:
+    def own(*_: object) -> None: ...
+
+    before = signal.getsignal(signal.SIGINT)
+    with SignalsHeld():
+        foreign(signal.signal, signal.SIGINT, own)
+    assert signal.getsignal(signal.SIGINT) is own
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_of_a_block_that_is_over_is_not_put_back_by_the_next() -> None:
+    """A plugin that remembers the handler in its start, and restores it in its stop."""
+    before = signal.getsignal(signal.SIGINT)
+    for _ in range(3):
+        with SignalsHeld():
+            remembered = foreign(signal.getsignal, signal.SIGINT)
+        with SignalsHeld():
+            foreign(signal.signal, signal.SIGINT, remembered)
+    with SignalsHeld():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
