@@ -73,7 +73,21 @@ def problem_at(file: str, lines: Mapping[Key, int], key: Key, message: str) -> P
 
 def dotted(key: Key) -> str:
     """Return `key` as it is written in TOML."""
-    return ".".join(part if _bare(part) else f'"{part}"' for part in key)
+    return ".".join(part if _bare(part) else _quoted(part) for part in key)
+
+
+_QUOTES = str.maketrans({'"': '\\"', "\\": "\\\\"})
+
+
+def _quoted(part: str) -> str:
+    """Return a part of a key as a text in TOML, in which no character steers a terminal."""
+    shown = (each if each.isprintable() else _escaped(each) for each in part.translate(_QUOTES))
+    return f'"{"".join(shown)}"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def rejected(path: str, problems: Iterable[Problem]) -> ConfigError:

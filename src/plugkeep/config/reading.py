@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from plugkeep.config import _values
 from plugkeep.config._lines import key_lines
-from plugkeep.config._toml import NO_FILE, UnreadableError, parse, read_text
 from plugkeep.config.model import HostConfig, Key, Problem, problem_at, problem_with, rejected
 from plugkeep.errors import (
     ConfigError,
@@ -23,6 +22,7 @@ from plugkeep.loaders import kind_of
 from plugkeep.names import check_name
 from plugkeep.order import check_requirements
 from plugkeep.spec import PluginSpec
+from plugkeep.toml_files import DEAD_LINK, NO_FILE, UnreadableError, parse, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -41,7 +41,7 @@ def read_config(path: str | os.PathLike[str], *, known: Iterable[str] = ()) -> H
     config, problems = examine(path, known=known)
     if not problems:
         return config
-    if problems[0].message == NO_FILE:
+    if problems[0].message in (NO_FILE, DEAD_LINK):
         raise ConfigNotFoundError(str(problems[0]), path=config.path, problems=(str(problems[0]),))
     raise rejected(config.path, problems)
 

@@ -31,6 +31,9 @@ _ENCODING = ("utf-8", "surrogatepass")
 #: Files in the cache; beyond it the older half goes.
 _MOST_FILES = 256
 
+#: Bytes of a record; that of a path with thousands of distributions has less than a tenth.
+_MOST_BYTES = 16 * 2**20
+
 
 def cache_folder() -> str | None:
     """Return the folder for records, which may not exist yet; None where there is to be none."""
@@ -104,8 +107,8 @@ def _read(file: str) -> bytes:
         return b""
     try:
         status = os.fstat(descriptor)
-        regular = stat.S_ISREG(status.st_mode)
-        return os.read(descriptor, status.st_size) if regular and _is_ours(status) else b""
+        sound = stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_BYTES
+        return os.read(descriptor, status.st_size) if sound and _is_ours(status) else b""
     except OSError:
         return b""
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 from plugkeep.errors import did_you_mean
 from plugkeep.spec import PluginSpec
+from plugkeep.toml_files import UnreadableError, parse, read_text
 from plugkeep.units import parse_duration
 
 MANIFEST = "plugin.toml"
@@ -16,16 +17,14 @@ MANIFEST = "plugin.toml"
 #: A sentence that begins with the file and the key that do not fit.
 Problem = str
 
-#: More than anybody writes by hand; less than what a device would give.
-_LIMIT = 2**20
-
 
 def read_manifest(file: Path, problems: list[Problem]) -> PluginSpec | None:
     """Return what the manifest says; where it does not fit, None, and add to `problems`."""
     try:
-        table = _table(file)
-    except _UnreadableError as error:
-        problems.append(f"{file}: {error}")
+        table = parse(read_text(str(file)))
+    except UnreadableError as error:
+        line = f"line {error.line} " if error.line else ""
+        problems.append(f"{file}: {line}{error}")
         return None
     fields = {"name": file.parent.name, **table}
     found = [f"{file}: {problem}" for problem in _problems(fields, file.parent)]
@@ -34,41 +33,6 @@ def read_manifest(file: Path, problems: list[Problem]) -> PluginSpec | None:
         return None
     values = {key: _KEYS[key](value) for key, value in fields.items()}
     return PluginSpec(base=str(file.parent.absolute()), origin=str(file), **values)
-
-
-class _UnreadableError(Exception):
-    pass
-
-
-def _table(file: Path) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(_text(file))
-    except RecursionError:
-        raise _UnreadableError("is nested too deeply to be read") from None
-    except ValueError as error:  # also of int(), for a number with too many digits
-        raise _UnreadableError(f"is not TOML: {error}") from None
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        found = "is not a file" if file.exists() else "is a link to nothing"
-        raise _UnreadableError(f"{found}; a manifest is a TOML file")
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_LIMIT + 1)
-    except OSError as error:
-        raise _UnreadableError(f"cannot be read: {error.strerror}") from None
-    if len(content) > _LIMIT:
-        raise _UnreadableError("is larger than 1 MiB; expected a manifest")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _UnreadableError(
-            f"is not UTF-8: line {line} has the byte 0x{content[error.start]:02x}"
-        ) from None
 
 
 def _text_value(value: object) -> str:

@@ -280,13 +280,21 @@ def test_problems_are_data_too(write):
     assert problem.message == "unknown key; did you mean 'workers'?"
 
 
+def test_no_character_of_a_key_steers_a_terminal(write):
+    _, found = examine(write('[plugins."\\u001b[31mred"]\n[plugins."say \\"\\\\\\U000e0001"]\n'))
+    assert [problem.key for problem in found] == [
+        r'plugins."\u001b[31mred"',
+        r'plugins."say \"\\\U000e0001"',
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
         ("nowhere.toml", "nowhere.toml: there is no such file"),
-        (".", ".: is a directory; expected a TOML file in it, by name"),
+        (".", ".: is a directory; expected a TOML file"),
         ("a\0b", "cannot be read"),
-        ("/dev/zero", "/dev/zero: is larger than 1MiB"),
+        ("/dev/zero", "/dev/zero: is a device; expected a TOML file"),
         ("plugkeep.toml/x", "plugkeep.toml/x: cannot be read: Not a directory"),
     ],
 )

@@ -350,6 +350,13 @@ class TestNotTrusted:
         self.check(record, scan, reads)
         assert not record.is_symlink()
 
+    def test_one_that_is_larger_than_memory(
+        self, record: Path, scan: Scan, reads: list[str]
+    ) -> None:
+        os.truncate(record, 50 * 2**30)
+        self.check(record, scan, reads)
+        assert record.stat().st_size < 4096
+
     def test_a_pipe_in_its_place(self, record: Path, scan: Scan, reads: list[str]) -> None:
         record.unlink()
         os.mkfifo(record)

@@ -248,13 +248,13 @@ def test_a_folder_name_that_no_plugin_can_have(plugins: Path, manifest: Manifest
     ("content", "complaint"),
     [
         (b"", "source: is missing"),
-        (b"source = ", "is not TOML: "),
-        (b"a = 1\nsource = ~\n", "is not TOML: Invalid value (at line 2, column 10)"),
-        (b'source = "a"\nsource = "b"\n', "is not TOML: Cannot overwrite a value (at line 2"),
-        (b'a = 1\nsource = "caf\xe9"\n', "is not UTF-8: line 2 has the byte 0xe9"),
-        (b"a = " + b"[" * 100_000, "is nested too deeply to be read"),
-        (b"a = " + b"9" * 10_000, "is not TOML: "),
-        (b"#" * (2**20 + 1), "is larger than 1 MiB"),
+        (b"source = ", "line 1 is not TOML: "),
+        (b"a = 1\nsource = ~\n", "line 2 is not TOML: Invalid value"),
+        (b'source = "a"\nsource = "b"\n', "line 2 is not TOML: a key or table is given a second"),
+        (b'a = 1\nsource = "caf\xe9"\n', "line 2 is not UTF-8: found byte 0xe9"),
+        (b"a = " + b"[" * 100_000, "line 1 is nested too deeply"),
+        (b"a = " + b"9" * 10_000, "holds a number of too many digits"),
+        (b"#" * (2**20 + 1), "is larger than 1MiB"),
     ],
 )
 def test_a_file_that_is_no_manifest(
@@ -272,9 +272,9 @@ def test_what_is_no_file(plugins: Path) -> None:
     (plugins / "a-link" / "plugin.toml").symlink_to("nowhere")
     os.mkfifo(plugins / "a-pipe" / "plugin.toml")
     assert problems(plugins) == (
-        f"{plugins}/a-folder/plugin.toml: is not a file; a manifest is a TOML file",
-        f"{plugins}/a-link/plugin.toml: is a link to nothing; a manifest is a TOML file",
-        f"{plugins}/a-pipe/plugin.toml: is not a file; a manifest is a TOML file",
+        f"{plugins}/a-folder/plugin.toml: is a directory; expected a TOML file",
+        f"{plugins}/a-link/plugin.toml: is a link to nothing",
+        f"{plugins}/a-pipe/plugin.toml: is a pipe; expected a TOML file",
     )
 
 
