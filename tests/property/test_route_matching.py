@@ -162,6 +162,27 @@ def test_finds_what_a_naive_table_finds(
             assert found == naive.match(method, path)
 
 
+#: Parameters that compete for the same text, and paths in which there is much to compete for.
+contested = st.lists(
+    st.builds("{}{}".format, parameters, st.sampled_from(["", "", "-", ".", "/", "1", "1a"])),
+    min_size=2,
+    max_size=5,
+).map(lambda parts: named("/" + "".join(parts), iter("uvwxyz")))
+pieces = st.sampled_from(["a", "-", ".", "/", "1", "1", "2.5", "1a", A_UUID])
+
+
+@given(contested, st.lists(pieces, max_size=10), st.data())
+def test_parameters_share_a_text_as_in_starlette(
+    pattern: str, pieces: list[str], data: st.DataObject
+) -> None:
+    route, table = Route("GET", pattern, handler), RouteTable()
+    table.add(route)
+    _, likely = data.draw(requests([route]))
+    for path in (likely, "/" + "".join(pieces)):
+        found = table.match("GET", path)
+        assert (found and found.params) == values_of(route, path)
+
+
 words = ["a.b", "{}", "{:path}", "a{}", "a.{}", "{}.b", "{}{}", "{}.{}", "a{:path}"]
 numbers = ["1", "{:int}", "{:float}", "{}", "{:path}", "1{:path}", "{}{}"]
 overlapping = st.one_of(

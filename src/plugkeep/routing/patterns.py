@@ -6,19 +6,13 @@ Parameters are spelt as in Starlette, and its five convertors mean here what the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any
 
 from plugkeep.errors import InvalidRouteError, did_you_mean
-
-
-class Convertor(NamedTuple):
-    """What a parameter matches, and what becomes of the text that it matched."""
-
-    regex: str
-    convert: Callable[[str], Any]
+from plugkeep.routing._reach import Convertor, anywhere, at_matches, in_numbers, in_runs, texts
 
 
 def _uuid(text: str) -> object:
@@ -27,13 +21,15 @@ def _uuid(text: str) -> object:
     return UUID(text)
 
 
+_UUID = "[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
+
 #: The kinds of parameter, the narrowest first: where two could match, the narrower one does.
 CONVERTORS: dict[str, Convertor] = {
-    "uuid": Convertor("[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", _uuid),
-    "int": Convertor("[0-9]+", int),
-    "float": Convertor(r"[0-9]+(?:\.[0-9]+)?", float),
-    "str": Convertor("[^/]+", str),
-    "path": Convertor(".*", str),
+    "uuid": Convertor(_UUID, _uuid, at_matches(_UUID)),
+    "int": Convertor("[0-9]+", int, in_runs("[0-9]+")),
+    "float": Convertor(r"[0-9]+(?:\.[0-9]+)?", float, in_numbers),
+    "str": Convertor("[^/]+", str, in_runs("[^/]+")),
+    "path": Convertor(".*", str, anywhere),
 }
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([A-Za-z_][A-Za-z0-9_]*))?\}")
@@ -70,24 +66,34 @@ class Pattern:
 
     def match(self, path: str) -> tuple[Any, ...] | None:
         """Return the values of the parameters, from left to right; None if `path` does not fit."""
-        found = self._fullmatch(path)
+        found = self._texts(path)
         if found is None:
             return None
         try:
             return tuple(
-                CONVERTORS[kind].convert(text)
-                for kind, text in zip(self.kinds, found.groups(), strict=True)
+                CONVERTORS[kind].convert(text) for kind, text in zip(self.kinds, found, strict=True)
             )
         except ValueError:  # more digits than int() takes
             return None
 
     @cached_property
-    def _fullmatch(self) -> Callable[[str], re.Match[str] | None]:
-        # Compiled on first use: it takes longer than all the rest of registering a route.
+    def _texts(self) -> Callable[[str], Sequence[str] | None]:
+        """Finds the texts of the parameters in a path, in time proportional to its length."""
+        # Made on first use: it takes longer than all the rest of registering a route.
         literals = _HOLE.split(self.shape)[0::2]
-        regexes = [f"({CONVERTORS[kind].regex})" for kind in self.kinds]
+        convertors = [CONVERTORS[kind] for kind in self.kinds]
+        if self._is_ambiguous:
+            return partial(texts, literals, convertors)
+        regexes = [f"({convertor.regex})" for convertor in convertors]
         parts = _alternate([re.escape(literal) for literal in literals], regexes)
-        return re.compile(parts, re.DOTALL).fullmatch
+        fullmatch = re.compile(parts, re.DOTALL).fullmatch
+        return lambda path: (found := fullmatch(path)) and found.groups()
+
+    @property
+    def _is_ambiguous(self) -> bool:
+        """Whether parameters compete for the same text: a regex would try all ways to share it."""
+        within = max(segment.count("{") for segment in self.shape.split("/"))
+        return within > 1 or self.kinds.count("path") > 1
 
 
 def parse_path(path: object) -> Pattern:

@@ -33,6 +33,18 @@ A_UUID = "12345678-1234-5678-1234-567812345678"
         ("/grüße/{wen}", "/grüße/日本", ("日本",)),
         ("/a+b/{x}", "/a+b/c", ("c",)),
         ("/a{x:path}", "/a", ("",)),
+        # Where several parameters share a text, the first takes all that the others can spare.
+        ("/{x}-{y}", "/a-b-c", ("a-b", "c")),
+        ("/{x}-{y}", "/---", ("-", "-")),
+        ("/{x}{y}", "/abc", ("ab", "c")),
+        ("/{x}{y:int}", "/a12", ("a1", 2)),
+        ("/{x:int}-{y}", "/1-a-2", (1, "a-2")),
+        ("/{x:float}{y}", "/1.5.", (1.5, ".")),
+        ("/{x:float}{y:int}", "/1.25", (1.2, 5)),
+        ("/{x:float}.{y:int}", "/1.25.3", (1.25, 3)),
+        ("/{x:uuid}-{y:path}", f"/{A_UUID}-", (UUID(A_UUID), "")),
+        ("/{x:path}/{y:path}", "/a/b/c", ("a/b", "c")),
+        ("/{x:path}/{y}.{z}", "/a/b/c.d.e", ("a/b", "c.d", "e")),
     ],
 )
 def test_matches(pattern: str, path: str, values: tuple[object, ...]) -> None:
@@ -57,6 +69,12 @@ def test_matches(pattern: str, path: str, values: tuple[object, ...]) -> None:
         ("/a/{x:uuid}", "/a/1234"),
         ("/a.b", "/axb"),
         ("/a{x}", "/a"),
+        ("/{x}-{y}", "/-a"),
+        ("/{x}-{y}", "/a/b-"),
+        ("/{x}-{y}", "/a-b\n/"),
+        ("/{x}{y}", "/a"),
+        ("/{x:float}{y:int}", "/1.5"),
+        ("/{x:path}/{y:path}", "/a"),
     ],
 )
 def test_does_not_match(pattern: str, path: str) -> None:
@@ -123,6 +141,39 @@ def test_a_long_path_is_matched_at_once() -> None:
     path = "/a/" + "b" * 1_000_000
     assert parse_path("/a/{x}").match(path) == ("b" * 1_000_000,)
     assert parse_path("/a/{x}/c").match(path) is None
+
+
+HOSTILE = 60_000  # characters: about the longest path that servers let through
+
+
+@pytest.mark.timeout(20)  # a regular expression takes hours for most of these
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/{y}-{m}-{d}-{slug}.html", "/" + "-" * HOSTILE),
+        ("/{y}-{m}-{d}-{slug}.html", "/" + "-" * HOSTILE + "/.html"),
+        ("/{y}-{m}-{d}-{slug}.html", "/a" + "-.html" * (HOSTILE // 6) + "/.html"),
+        ("/{a}{b}{c}{d}.html", "/" + "a" * HOSTILE),
+        ("/{a:int}{b:int}{c:int}x", "/" + "1" * HOSTILE),
+        ("/{a:float}{b:float}{c:float}x", "/" + "1.1" * (HOSTILE // 3)),
+        ("/{a:path}{b:uuid}{c:path}/x", "/" + "1" * HOSTILE),
+        ("/{a:path}/{b:path}/{c:path}/x", "/" * HOSTILE),
+        ("/{a:path}/{b}-{c}/x", "/" + "-" * HOSTILE),
+        ("/{a:path}{b}/x", "/" + "-" * HOSTILE),
+        ("/{a:path}/{b}/{c}/x", "/a" * (HOSTILE // 2)),
+        ("/{a:path}x/{b:float}x/x", "/" + "1x/" * (HOSTILE // 3)),
+    ],
+)
+def test_no_path_is_so_long_that_it_takes_long(pattern: str, path: str) -> None:
+    assert parse_path(pattern).match(path) is None
+
+
+@pytest.mark.timeout(20)
+def test_long_paths_that_match_are_found_as_fast() -> None:
+    hyphens = "-" * HOSTILE
+    found = parse_path("/{y}-{m}-{d}-{slug}.html").match(f"/{hyphens}.html")
+    assert found == (hyphens[6:], "-", "-", "-")
+    assert parse_path("/{a:path}/{b:path}/x").match("/a" * HOSTILE + "/x") is not None
 
 
 def test_kinds_are_those_of_starlette() -> None:
