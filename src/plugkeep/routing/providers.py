@@ -17,6 +17,7 @@ Capability = TypeVar("Capability")
 class Plugins(Protocol):
     """What is needed of a registry here."""
 
+    def __contains__(self, name: object, /) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
     def capability(self, name: str, protocol: ProtocolOf[Capability], /) -> Capability | None: ...
     def subscribe(self, listener: Callable[[Event], object], /) -> Callable[[], None]: ...
@@ -43,10 +44,10 @@ def follow_routes(registry: Plugins, table: RouteTable) -> Callable[[], None]:
     """Keep `table` up to date with `registry` until the function that is returned is called.
 
     A plugin's routes join when it starts and leave when it is unregistered; between a stop and a
-    start they stay, to answer 503. Where they conflict with another's, or are none, its start
-    fails, and the plugin is stopped again.
+    start they stay, to answer 503, even if another plugin takes its place in between. Where they
+    conflict with another's, or are none, its start fails, and the plugin is stopped again.
     """
-    follower = _Follower(table)
+    follower = _Follower(registry, table)
     undo = (registry.admit(follower.check), registry.subscribe(follower.forget))
 
     def unfollow() -> None:
@@ -59,8 +60,10 @@ def follow_routes(registry: Plugins, table: RouteTable) -> Callable[[], None]:
 class _Follower:
     """Brings into a table what plugins offer as they start."""
 
-    def __init__(self, table: RouteTable) -> None:
+    def __init__(self, registry: Plugins, table: RouteTable) -> None:
+        self._registry = registry
         self._table = table
+        #: Plugins whose routes are to be replaced when they start, be it by none.
         self._offering: set[str] = set()
 
     def check(self, name: str, plugin: object) -> None:
@@ -71,6 +74,8 @@ class _Follower:
                 self._offering.add(name)
             if name in self._offering:  # or was, before another plugin took its place
                 self._table.replace({name: routes or ()})
+            if routes is None:
+                self._offering.discard(name)
         except RegistryError:
             if name in self._offering:  # what it had may be that of another instance
                 self._table.remove(name)
@@ -78,7 +83,12 @@ class _Follower:
 
     def forget(self, event: Event) -> None:
         """Have the routes of a plugin leave that is no more."""
-        if isinstance(event, Unregistered):
+        if not isinstance(event, Unregistered):
+            return
+        if event.plugin in self._registry:  # replaced: the next start offers others
+            self._offering.add(event.plugin)
+        else:
+            self._offering.discard(event.plugin)
             self._table.remove(event.plugin)
 
 

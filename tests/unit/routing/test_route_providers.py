@@ -186,6 +186,32 @@ def test_following_forgets_the_routes_of_a_plugin_that_was_replaced() -> None:
     assert listed(table) == [("silent", "/by-host")], "routes that the host gave stay"
 
 
+def test_following_a_plugin_that_is_replaced_keeps_its_routes_until_another_has_started() -> None:
+    table, registry = RouteTable(), Registry()
+    follow_routes(registry, table)
+    registry.register(Provider("a", "/old"))
+    registry.start_all()
+    registry.stop("a")
+    registry.replace("a", Provider("a", "/new"))
+    assert listed(table) == [("a", "/old")], "to answer 503, as while it is stopped"
+    registry.start("a")
+    assert listed(table) == [("a", "/new")]
+
+
+def test_following_forgets_routes_of_before_when_a_plugin_without_takes_the_place() -> None:
+    table, registry = RouteTable(), running(Provider("a", "/a"))
+    follow_routes(registry, table)
+    register_route_providers(registry, table)  # not by a start that was followed
+    registry.stop("a")
+    registry.replace("a", Silent("a"))
+    registry.start("a")
+    assert listed(table) == []
+    table.add(Route("GET", "/by-host", hello), plugin="a")
+    registry.stop("a")
+    registry.start("a")
+    assert listed(table) == [("a", "/by-host")], "routes that the host gave stay"
+
+
 def test_following_a_conflict_fails_that_start() -> None:
     table, registry = RouteTable(), Registry()
     follow_routes(registry, table)
