@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable
@@ -170,12 +171,30 @@ async def _guard(
         raise
     except ClientDisconnect:
         log.debug("%s of plugin %r: the client has gone", entry.route, entry.plugin)
-    except (Exception, SystemExit):  # sys.exit() in a handler must not end the host
+    except BaseException as error:  # sys.exit() in a handler must not end the host
+        if _is_from_outside(error):
+            raise
         log.exception("%s of plugin %r failed", entry.route, entry.plugin)
-        if started:
-            raise  # the server has to break the connection off: half an answer is on its way
+        if started:  # the server has to break the connection off: half an answer is on its way
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(f"{entry.route} broke off: {type(error).__name__}") from error
         whose = f" in plugin '{entry.plugin}'" if entry.plugin else ""
         await PlainTextResponse(f"Internal Server Error{whose}", 500)(scope, receive, send)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether `error` ends the request or the process, and is not the doing of a handler."""
+    if isinstance(error, (Exception, SystemExit)):
+        return False
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        return True
+    if not isinstance(error, anyio.get_cancelled_exc_class()):
+        return False
+    if not isinstance(error, asyncio.CancelledError):
+        return True  # Trio's own, which only Trio can raise
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0  # else the handler raised it itself
 
 
 def _response(result: object, route: str) -> Response:

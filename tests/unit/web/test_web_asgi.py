@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, StreamingResponse
@@ -168,12 +169,34 @@ async def exits_async(request: Request) -> None:
     sys.exit(3)
 
 
+class Odd(BaseException):
+    """What plugins raise that know no better."""
+
+
+def raises(error: BaseException) -> Callable[[Request], None]:
+    def handler(request: Request) -> None:
+        raise error
+
+    return handler
+
+
+def raises_async(error: BaseException) -> Any:
+    async def handler(request: Request) -> None:
+        raise error
+
+    return handler
+
+
 @pytest.mark.parametrize(
     ("handler", "logged"),
     [
         (lambda request: 1 / 0, "ZeroDivisionError"),
         (exits, "SystemExit: 3"),
         (exits_async, "SystemExit: 3"),
+        (raises(Odd("plain")), "Odd: plain"),
+        (raises_async(Odd("async")), "Odd: async"),
+        (raises(asyncio.CancelledError("plain")), "CancelledError: plain"),
+        (raises_async(asyncio.CancelledError("async")), "CancelledError: async"),
         (lambda request: next(iter(())), "StopIteration"),
         (lambda: "no request", "TypeError"),
         (lambda request: object(), "returned object; it can return a Starlette Response, str"),
@@ -227,6 +250,89 @@ def test_a_failure_in_the_middle_of_an_answer_breaks_it_off(
         asyncio.run(_call(serving(get("/", handler)), _scope("/"), sent))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert "GET / of plugin 'shop' failed" in caplog.text
+
+
+@pytest.mark.parametrize("error", [Odd("no b"), SystemExit(3)])
+def test_a_failure_in_the_middle_of_an_answer_harms_nothing_but_that_answer(
+    caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    async def chunks() -> AsyncIterator[str]:
+        yield "a"
+        raise error
+
+    async def handler(request: Request) -> StreamingResponse:
+        return StreamingResponse(chunks())
+
+    scope = _scope("/", asgi={"version": "3.0", "spec_version": "2.4"})
+    # An Exception: anything else would end the server's event loop, or be lost in it.
+    with pytest.raises(RuntimeError, match="GET / broke off") as caught:
+        asyncio.run(_call(serving(get("/", handler)), scope, []))
+    assert caught.value.__cause__ is error
+    assert "GET / of plugin 'shop' failed" in caplog.text
+
+
+def test_a_request_that_is_cancelled_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Any] = []
+
+    async def cancel() -> asyncio.Task[None]:
+        reached = asyncio.Event()
+
+        async def handler(request: Request) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(_call(serving(get("/", handler)), _scope("/"), sent))
+        async with asyncio.timeout(30):
+            await reached.wait()
+            task.cancel()
+            await asyncio.wait([task])
+        return task
+
+    assert asyncio.run(cancel()).cancelled()
+    assert sent == []
+    assert not caplog.records
+
+
+def test_a_request_that_is_cancelled_in_trio_is_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent: list[Any] = []
+
+    async def cancel() -> bool:
+        with trio.fail_after(30), trio.CancelScope() as scope:
+
+            async def handler(request: Request) -> None:
+                scope.cancel()
+                await trio.sleep_forever()
+
+            await _call(serving(get("/", handler)), _scope("/"), sent)
+        return scope.cancelled_caught
+
+    assert trio.run(cancel)
+    assert sent == []
+    assert not caplog.records
+
+
+def test_a_request_that_is_dropped_ends_without_an_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent: list[Any] = []
+
+    async def handler(request: Request) -> None:
+        await asyncio.sleep(0)
+
+    request = _call(serving(get("/", handler)), _scope("/"), sent)
+    request.send(None)  # as far as into the handler, without a loop, as after its end
+    request.close()
+    assert sent == []
+    assert not caplog.records
+
+
+def test_an_interrupt_in_a_handler_is_passed_on() -> None:
+    sent: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(_call(serving(get("/", raises_async(KeyboardInterrupt()))), _scope("/"), sent))
+    assert sent == []
 
 
 def test_a_client_that_has_gone_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
