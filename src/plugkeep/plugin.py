@@ -7,7 +7,7 @@ is described by a protocol of its own here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -67,6 +67,17 @@ class Configurable(Protocol):
     """A plugin that is configured: `config` is set before `start`, as its annotation says."""
 
     config: Any
+
+
+@runtime_checkable
+class RequiredGiven(Protocol):
+    """A plugin that uses what it requires: a host sets `required` before `start`.
+
+    It maps the names of the plugins that this one requires, and no others, to them. The plugin
+    asks for it by the annotation ``required: Mapping[str, Any]``.
+    """
+
+    required: Mapping[str, Any]
 
 
 # Read by the registry as plain attributes, each optional:

@@ -49,7 +49,9 @@ class Async(Plain):
         say("hanging")
         await asyncio.Event().wait()
 
+import plugkeep.host.running
 from plugkeep.host import Host
+plugkeep.host.running.SETTLE = SECONDS
 host = Host()
 for plugin in PLUGINS: host.registry.register(plugin)
 before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
@@ -64,8 +66,9 @@ say(*(host.registry.state(name) for name in host.registry))
 class Running:
     """The program, and what it has said."""
 
-    def __init__(self, plugins, options="{}", **popen):
+    def __init__(self, plugins, options="{}", settle=0, **popen):
         code = PROGRAM.replace("PLUGINS", plugins).replace("OPTIONS", options)
+        code = code.replace("SECONDS", str(settle))
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             **popen,
@@ -155,6 +158,32 @@ def test_a_second_signal_gives_up_the_stop_that_hangs_and_no_other(run, hung):
         "handlers are back",
         "stopped failed stopped",
     ]
+
+
+@pytest.mark.parametrize("kind", ["Plain", "Async"])
+def test_signals_that_come_together_count_as_one(run, kind):
+    again = "os.kill(os.getpid(), signal.SIGTERM)"
+    running = run(f"{kind}('a'), Plain('b', stop={again!r})", settle=PATIENCE)
+    running.until("running")
+    running.send(signal.SIGTERM)
+    assert running.rest() == ["stop b", "stop a", "handlers are back", "stopped stopped"]
+
+
+def test_an_asynchronous_plugin_that_exits_keeps_no_other_from_being_stopped(run):
+    running = run("Plain('a'), Async('b', start='sys.exit(3)'), Plain('c')")
+    out, _ = running.process.communicate(timeout=PATIENCE)
+    assert out.splitlines()[:3] == ["start a", "start b", "stop a"]
+    assert running.process.returncode == 3
+
+
+def test_a_task_that_exits_keeps_none_from_being_stopped(run):
+    leave = "import asyncio; asyncio.get_running_loop().call_soon(sys.exit, 3)"
+    running = run(f"Plain('a'), Async('b', start={leave!r}), Plain('c')")
+    running.until("start b")
+    running.process.wait(PATIENCE)
+    out, err = running.process.communicate()
+    assert "stop a" in out.splitlines()
+    assert "the event loop has ended under the plugins" in err
 
 
 def test_plugins_that_fail_do_not_keep_the_others_from_running(run):

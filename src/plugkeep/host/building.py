@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from plugkeep.config.model import rejected
 from plugkeep.config.typed import set_config
 from plugkeep.errors import LoadError, PluginError
+from plugkeep.host.required import give_required
 from plugkeep.loaders import load
 from plugkeep.sandbox import ExecSandbox
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class Fitting:
     """One attempt to make the plugins of some specs; what does not fit is noted, and it goes on."""
 
-    def __init__(self, config: HostConfig) -> None:
+    def __init__(self, config: HostConfig, registry: Registry) -> None:
         self._config = config
+        self._registry = registry
         self.problems: list[Problem] = []
         #: What raised them, where something did.
         self.causes: list[Exception] = []
@@ -43,6 +45,7 @@ class Fitting:
             # give up in the middle of that.
             spec = replace(spec, start_timeout=math.inf, stop_timeout=math.inf)
         misfits += _set_timeouts(plugin, spec)
+        give_required(plugin, self._registry, spec.name)
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
 

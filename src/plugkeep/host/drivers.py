@@ -7,9 +7,12 @@ signal finds the main thread free in either case.
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from plugkeep.errors import LifecycleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +53,31 @@ class LoopDriver(Driver):
         return self.call(getattr(self._registry, f"a{verb}"), *args)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        future = self._portal.start_task_soon(_awaited, partial(function, *args, **kwargs))
+        whole = partial(function, *args, **kwargs)
         try:
-            return future.result()
+            future = self._portal.start_task_soon(_settled, whole)
+        except RuntimeError:  # the loop has ended; what has to be stopped has to be stopped
+            return super().call(whole)
+        try:
+            result, error = future.result()
+        except CancelledError:
+            raise LifecycleError(
+                "the event loop has ended under the plugins: one of them has called sys.exit() "
+                "in a task, or ended the loop itself"
+            ) from None
         finally:
             future.cancel()  # which does nothing unless waiting for it was interrupted
+        if error is not None:
+            raise error
+        return result
+
+
+async def _settled(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Return what comes of `function`; as errors, too, those that would end the loop."""
+    try:
+        return await _awaited(function), None
+    except (KeyboardInterrupt, SystemExit) as error:
+        return None, error
 
 
 async def _awaited(function: Callable[[], Any]) -> Any:

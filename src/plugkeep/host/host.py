@@ -77,7 +77,7 @@ class Host:
 
         Raises ConfigError listing every problem.
         """
-        fitting = Fitting(self._config)
+        fitting = Fitting(self._config, self.registry)
         populate(self.registry, specs, fitting)
         fitting.raise_problems()
         self._specs.update((spec.name, spec) for spec in specs)
@@ -185,7 +185,7 @@ class Host:
                 source="",
                 plugin=name,
             )
-        fitting = Fitting(self._config)
+        fitting = Fitting(self._config, self.registry)
         plugin = fitting.build(spec)
         fitting.raise_problems()
         assert plugin is not None  # noqa: S101  # or there had been a problem

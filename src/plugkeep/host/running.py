@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +26,11 @@ _FAILURES = (StartFailed, StartSkipped, StopFailed)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+#: Seconds in which several signals count as one. Whoever ends a process often signals both it and
+#: its group (`timeout`, shells, service managers); a person who insists takes longer.
+SETTLE = 0.5
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised on the main thread by the signals that end a run."""
 
@@ -39,8 +45,12 @@ class Interrupts:
     def __init__(self) -> None:
         self.armed = False
         self.received: signal.Signals | None = None
+        self._latest = -SETTLE
 
     def arrived(self, number: int, _frame: FrameType | None) -> None:
+        latest, self._latest = self._latest, time.monotonic()
+        if self._latest - latest < SETTLE:
+            return
         self.received = signal.Signals(number)
         if self.armed:
             self.armed = False

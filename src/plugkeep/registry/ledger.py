@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     Check = Callable[[str, Plugin], object]
 
 
+#: Levels of `logging`, which is imported only when there is something to log.
+DEBUG, ERROR = 10, 40
+
 #: The attribute by which a plugin overrides the registry's limit.
 _TIMEOUTS = {"start": "start_timeout", "stop": "stop_timeout"}
 
@@ -245,6 +248,9 @@ class Ledger:
                 entry.busy = False
             if step is START and error is None:
                 entry.started = next(self._count)
+        if error is not None and error.__cause__ is not None:
+            cause = error.__cause__  # its traceback is what the plugin's author needs
+            log(DEBUG, "plugin %r failed to %s", entry.name, step.method, exc_info=cause)
         self.emit(step.ended if error is None else step.failed, entry.name, duration, error)
 
     def returned_late(self, entry: Entry, duration: float, error: BaseException | None) -> None:
@@ -269,7 +275,7 @@ class Ledger:
         try:
             return self.limit(STOP, entry)
         except Exception as error:  # a misfit is told when it starts; it has to be stopped now
-            self.log("the registry's limit is used: %s", error)
+            log(ERROR, "the registry's limit is used: %s", error)
             return self._timeouts["stop"]
 
     def _refusal(self, entry: Entry) -> PluginError | None:
@@ -347,13 +353,14 @@ class Ledger:
             try:
                 foreign(listener, event)
             except Exception as error:
-                self.log("a listener failed on %s of plugin %r", kind, plugin, exc_info=error)
+                log(ERROR, "a listener failed on %s of plugin %r", kind, plugin, exc_info=error)
 
-    def log(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
-        """Log an error; importing `logging` takes as long as all the rest, so only now."""
-        import logging
 
-        logging.getLogger("plugkeep.registry").error(message, *args, exc_info=exc_info)
+def log(level: int, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+    """Log something; importing `logging` takes as long as all the rest, so only now."""
+    import logging
+
+    logging.getLogger("plugkeep.registry").log(level, message, *args, exc_info=exc_info)
 
 
 def make_entry(plugin: Plugin, name: str | None, requires: Iterable[str]) -> Entry:

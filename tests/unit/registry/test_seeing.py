@@ -99,6 +99,22 @@ def test_a_listeners_exception_is_logged_and_harms_nobody(
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_what_a_plugin_raised_is_logged_with_its_traceback_for_debugging(
+    record: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_somewhere() -> None:
+        raise OSError("no disk")
+
+    registry = Registry()
+    registry.register(record.plugin("a", on_start=fail_somewhere))
+    with caplog.at_level(logging.DEBUG, "plugkeep"):
+        registry.start_all()
+    (logged,) = caplog.records
+    assert logged.levelname == "DEBUG"
+    assert "plugin 'a' failed to start" in caplog.text
+    assert "in fail_somewhere" in caplog.text
+
+
 def test_no_lock_is_held_while_listeners_run(record: Any) -> None:
     """A listener that waits for another thread which uses the registry gets its answer."""
     registry = Registry()
