@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from markupsafe import Markup
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from plugkeep import Host
@@ -21,6 +22,18 @@ class Sociable(Protocol):
     """A plugin that works with others. The host introduces itself before each start."""
 
     def meet(self, host: Host) -> None: ...
+
+
+class TooMuchError(Exception):
+    """Raised by a plugin asked for what would take longer than anybody waits.
+
+    It is done without. The message says so to whoever reads the page.
+    """
+
+
+def gone(plugin: str) -> HTTPException:
+    """Return what to raise when a plugin that a page needs has been stopped meanwhile."""
+    return HTTPException(503, f"plugin '{plugin}' is not running: it has just been stopped")
 
 
 # --- the pages ----------------------------------------------------------------------------
@@ -114,7 +127,7 @@ class Rendered:
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Makes a page of a document; None if it is none of its kind."""
+    """Makes a page of a document; None if it is none of its kind, TooMuchError if too long."""
 
     def render(self, document: Document, text: str) -> Rendered | None: ...
 
@@ -123,7 +136,7 @@ class Renderer(Protocol):
 class Highlighter(Protocol):
     """Colours code, line by line; None if it does not know the language.
 
-    `language` is the name of one, or the name of a file.
+    `language` is the name of one, or the name of a file. TooMuchError if it would take too long.
     """
 
     def highlight(self, code: str, language: str) -> Markup | None: ...

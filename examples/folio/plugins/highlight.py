@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pygments
-from contracts import Additions
+from contracts import Additions, TooMuchError
 from markupsafe import Markup
 from pygments import token as t
 from pygments.formatters import HtmlFormatter
@@ -18,8 +20,12 @@ from starlette.responses import Response
 
 from plugkeep import Route
 
-#: Characters; colouring more takes longer than anybody waits for.
-MOST = 300_000
+T = TypeVar("T")
+
+#: Characters of code that are coloured, in all and in a line.
+MOST, MOST_IN_LINE = 300_000, 5_000
+#: Seconds of work; some lexers take time that grows with the square of the code.
+PATIENCE = 1.0
 
 
 class Colours(Style):
@@ -67,13 +73,25 @@ class PluginFactory:
 
     def highlight(self, code: str, language: str) -> Markup | None:
         lexer = _lexer(language)
-        if lexer is None or len(code) > MOST:
+        if lexer is None:
             return None
-        return Markup(pygments.highlight(code, lexer, self._formatter))  # noqa: S704  (escaped)
+        if len(code) > MOST or max(map(len, code.split("\n"))) > MOST_IN_LINE:
+            raise TooMuchError("This is shown without colours, for it is too long.")
+        html = pygments.format(_in_time(lexer.get_tokens(code)), self._formatter)
+        return Markup(html)  # noqa: S704  (escaped)
 
     def _stylesheet(self, _request: object) -> Response:
         rules: str = self._formatter.get_style_defs("pre")  # type: ignore[no-untyped-call]
         return Response(rules, media_type="text/css")
+
+
+def _in_time(tokens: Iterable[T]) -> Iterator[T]:
+    """Yield `tokens` for as long as this thread has not worked too long on them."""
+    end = time.thread_time() + PATIENCE
+    for token in tokens:
+        if time.thread_time() > end:
+            raise TooMuchError("This is shown without colours, for they would take too long.")
+        yield token
 
 
 @lru_cache(maxsize=256)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from urllib.parse import quote, unquote, urlsplit
 
 import markdown_it
-from contracts import Document, Heading, Highlighter, Rendered
+from contracts import Document, Heading, Highlighter, Rendered, TooMuchError
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from plugkeep import Host
 
+#: Characters that are rendered; brackets take time that grows with the square of their number.
+MOST = 100_000
 SUFFIXES = (".md", ".markdown")
 
 
@@ -36,6 +39,8 @@ class PluginFactory:
     def render(self, document: Document, text: str) -> Rendered | None:
         if not document.name.lower().endswith(SUFFIXES):
             return None
+        if len(text) > MOST:
+            raise TooMuchError("This is shown as it was written: it is too long to be laid out.")
         tokens = self._markdown.parse(text)
         headings = tuple(_anchor(tokens))
         for token in _all(tokens):
@@ -46,9 +51,10 @@ class PluginFactory:
     def _highlight(self, code: str, language: str, _attributes: str) -> str:
         """Colour a block of code, if some plugin can."""
         for highlighter in self._host.registry.providing(Highlighter):
-            coloured = highlighter.highlight(code, language) if language else None
-            if coloured is not None:
-                return str(coloured)
+            with suppress(TooMuchError):
+                coloured = highlighter.highlight(code, language) if language else None
+                if coloured is not None:
+                    return str(coloured)
         return str(escape(code))
 
 

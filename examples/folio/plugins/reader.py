@@ -8,14 +8,24 @@ from mimetypes import guess_type
 from operator import attrgetter
 from typing import TypeVar
 
-from contracts import Document, Facts, Highlighter, Library, Pages, Rendered, Renderer, Text
+from contracts import (
+    Document,
+    Facts,
+    Highlighter,
+    Library,
+    Pages,
+    Rendered,
+    Renderer,
+    Text,
+    TooMuchError,
+)
 from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from tree import crumbs_to, is_start, tree_of
 
-from plugkeep import Host, Route
+from plugkeep import Host, NotStartedError, Route
 
 log = logging.getLogger("plugkeep.plugin.reader")
 
@@ -85,18 +95,21 @@ class PluginFactory:
 
     def _show(self, document: Document, view: str) -> Response:
         text = self._read(document)
-        rendered = self._render(document, text)
-        source = None if rendered and view == "doc" else self._lines(document, text)
+        notes: list[str] = []  # why plugins would not do their part
+        rendered = self._render(document, text, notes)
+        source = None if rendered and view == "doc" else self._lines(document, text, notes)
+        facts = list(self._facts(document, text, notes))
         siblings = [each for each in self._library.documents() if each.folder == document.folder]
         return self._pages.page(
             "document.html",
             document=document,
             crumbs=crumbs_to(document.path),
             damaged=text.damaged,
+            notes=notes,
             rendered=rendered,
             source=source and source[:MOST],
             shortened=source is not None and len(source) > MOST,
-            facts=list(self._facts(document, text)),
+            facts=facts,
             siblings=siblings,
         )
 
@@ -107,24 +120,31 @@ class PluginFactory:
             reason = f"{document.path} cannot be read: {error.strerror}."
             raise HTTPException(404, reason) from error
 
-    def _render(self, document: Document, text: Text) -> Rendered | None:
-        made = self._ask(Renderer, lambda each: each.render(document, text.content))
+    def _render(self, document: Document, text: Text, notes: list[str]) -> Rendered | None:
+        made = self._ask(Renderer, lambda each: each.render(document, text.content), notes)
         return next((rendered for rendered in made if rendered), None)
 
-    def _lines(self, document: Document, text: Text) -> list[Markup]:
-        made = self._ask(Highlighter, lambda each: each.highlight(text.content, document.name))
-        html = next((html for html in made if html is not None), escape(text.content))
+    def _lines(self, document: Document, text: Text, notes: list[str]) -> list[Markup]:
+        code, name = text.content, document.name
+        made = self._ask(Highlighter, lambda each: each.highlight(code, name), notes)
+        html = next((html for html in made if html is not None), escape(code))
         return [Markup(line) for line in html.removesuffix("\n").split("\n")]  # noqa: S704
 
-    def _facts(self, document: Document, text: Text) -> Iterator[tuple[str, str]]:
-        for facts in self._ask(Facts, lambda each: each.facts(document, text.content)):
+    def _facts(self, document: Document, text: Text, notes: list[str]) -> Iterator[tuple[str, str]]:
+        for facts in self._ask(Facts, lambda each: each.facts(document, text.content), notes):
             yield from facts
 
-    def _ask(self, ability: Callable[..., T], question: Callable[[T], A]) -> Iterator[A]:
+    def _ask(
+        self, ability: Callable[..., T], question: Callable[[T], A], notes: list[str]
+    ) -> Iterator[A]:
         """Yield what each plugin with that ability answers; one that fails is done without."""
         for plugin in self._registry.providing(ability):
             try:
                 answer = question(plugin)
+            except TooMuchError as error:
+                notes.append(str(error))
+            except NotStartedError as error:  # it has been stopped meanwhile
+                log.info("the page is made without: %s", error)
             except Exception:
                 log.exception("the page is made without what a plugin of kind %s says", ability)
             else:

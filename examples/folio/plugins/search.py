@@ -1,15 +1,21 @@
-"""Full-text search on SQLite's FTS5. The index lives as long as the plugin, in no file of yours."""
+"""Full-text search on SQLite's FTS5. The index lives as long as the plugin, in a temporary file.
+
+Searches do not wait for each other: each has a connection of its own, and a limit to its time.
+"""
 
 from __future__ import annotations
 
 import logging
-import re
 import sqlite3
 import threading
+import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from contracts import Additions, Document, Library, Pages
+from contracts import Additions, Document, Library, Pages, gone
+from sought import Sought
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -19,14 +25,19 @@ log = logging.getLogger("plugkeep.plugin.search")
 
 HERE = Path(__file__).parent.parent
 LIMIT = 30
+#: Seconds that one search may take, and after how many of its steps SQLite looks at the clock.
+PATIENCE = 2.0
+STEPS = 10
 SCHEMA = """
+    PRAGMA journal_mode = WAL;  -- searches go on while the index changes
+    PRAGMA synchronous = OFF;   -- it need not outlive anything
     CREATE VIRTUAL TABLE documents
-    USING fts5(path, body, tokenize='unicode61 remove_diacritics 2')
+    USING fts5(path, body, tokenize='unicode61 remove_diacritics 2');
 """
-#: A word in the path counts more than one in the text. \2 and \3 stand around what was found.
+#: A word in the path counts more than one in the text.
 FIND = """
-    SELECT path, snippet(documents, 1, char(2), char(3), ' … ', 30)
-    FROM documents WHERE documents MATCH ? ORDER BY bm25(documents, 5.0, 1.0) LIMIT ?
+    SELECT path, body FROM documents
+    WHERE documents MATCH ? AND rank MATCH 'bm25(5.0, 1.0)' ORDER BY rank LIMIT ?
 """
 COUNT = "SELECT count(*) FROM documents WHERE documents MATCH ?"
 
@@ -49,20 +60,25 @@ class PluginFactory:
     def start(self) -> None:
         self._library = next(self._registry.providing(Library))
         self._pages = next(self._registry.providing(Pages))
-        self._lock = threading.Lock()  # requests come on many threads
+        self._stopped = False
+        self._changing = threading.Lock()
         self._indexed: dict[str, Document] = {}
-        # "" is a database in a temporary file that is gone once it is closed.
-        self._database = sqlite3.connect("", check_same_thread=False)
+        self._taken = ExitStack()
         try:
-            self._database.execute(SCHEMA)
+            folder = self._taken.enter_context(TemporaryDirectory(prefix="folio-index-"))
+            self._file = Path(folder, "index")
+            index = sqlite3.connect(self._file, check_same_thread=False)
+            self._index = self._taken.enter_context(closing(index))
+            self._index.executescript(SCHEMA)
             self._refresh()
         except BaseException:
-            self._database.close()
+            self._taken.close()
             raise
 
     def stop(self) -> None:
-        with self._lock:
-            self._database.close()
+        self._stopped = True  # which ends the searches that run
+        with self._changing:
+            self._taken.close()
 
     def additions(self) -> Additions:
         return Additions(search="/search", script="/search.js")
@@ -75,29 +91,54 @@ class PluginFactory:
         ]
 
     def _search(self, request: Request) -> Response:
-        query = request.query_params.get("q", "")[:200]
-        hits, total = self._find(query)
+        query = request.query_params.get("q", "")
+        hits: list[Hit] = []
+        total: int | None = None  # None: it took too long
+        try:
+            hits, total = self._find(Sought(query))
+        except sqlite3.OperationalError as error:
+            if self._stopped:
+                raise gone(self.name) from error
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
         part = "hits.html" if "part" in request.query_params else "search.html"
         return self._pages.page(part, query=query, hits=hits, total=total)
 
-    def _find(self, query: str) -> tuple[list[Hit], int]:
-        expression = _expression(query)
+    def _find(self, sought: Sought) -> tuple[list[Hit], int]:
+        expression = sought.expression
         if not expression:
             return [], 0
-        with self._lock:
-            self._refresh()
-            rows = self._database.execute(FIND, (expression, LIMIT)).fetchall()
-            (total,) = self._database.execute(COUNT, (expression,)).fetchone()
-        return [Hit(path, re.split("[\2\3]", snippet)) for path, snippet in rows], total
+        self._refresh()
+        with closing(self._connect()) as index:
+            rows = index.execute(FIND, (expression, LIMIT)).fetchall()
+            (total,) = index.execute(COUNT, (expression,)).fetchone()
+        return [Hit(path, sought.excerpt(body)) for path, body in rows], total
+
+    def _connect(self) -> sqlite3.Connection:
+        """Return a connection to search with, for as long as a search may take."""
+        connection = sqlite3.connect(f"{self._file.as_uri()}?mode=ro", uri=True)
+        end = time.monotonic() + PATIENCE
+        connection.set_progress_handler(lambda: self._stopped or time.monotonic() > end, STEPS)
+        return connection
 
     def _refresh(self) -> None:
-        """Bring the index up to date with the folder."""
+        """Bring the index up to date with the folder, unless somebody is just doing so."""
+        if self._changing.acquire(blocking=False):
+            try:
+                if not self._stopped:
+                    self._update()
+            finally:
+                self._changing.release()
+
+    def _update(self) -> None:
         now = {document.path: document for document in self._library.documents()}
         changed = [each for path, each in now.items() if self._indexed.get(path) != each]
-        with self._database:
+        with self._index:
             for path in self._indexed.keys() - now.keys():
                 self._forget(path)
             for number, document in enumerate(changed, 1):
+                if self._stopped:
+                    return
                 self._forget(document.path)
                 self._add(document)
                 if number % 1000 == 0:
@@ -105,24 +146,13 @@ class PluginFactory:
 
     def _forget(self, path: str) -> None:
         if self._indexed.pop(path, None):
-            self._database.execute("DELETE FROM documents WHERE path = ?", (path,))
+            self._index.execute("DELETE FROM documents WHERE path = ?", (path,))
 
     def _add(self, document: Document) -> None:
         try:
             text = self._library.read(document).content
         except OSError:  # it has gone since, or may not be read
             text = ""
-        row = (document.path, re.sub("[\0\2\3]", " ", text))
-        self._database.execute("INSERT INTO documents VALUES (?, ?)", row)
+        row = (document.path, text.replace("\0", " "))
+        self._index.execute("INSERT INTO documents VALUES (?, ?)", row)
         self._indexed[document.path] = document
-
-
-def _expression(query: str) -> str:
-    """Return what FTS5 is asked for: every word and every "quoted phrase", the last one begun.
-
-    All is quoted, for half of a query, as it is while somebody types, is seldom correct syntax.
-    """
-    phrases = re.findall(r'"([^"]*)"|([^\s"]+)', query.replace("\0", " "))
-    terms = [f'"{quoted or word}"' for quoted, word in phrases if re.search(r"\w", quoted or word)]
-    begun = "*" if terms and not query.endswith(('"', " ")) else ""
-    return " ".join(terms) + begun

@@ -7,11 +7,11 @@ from itertools import accumulate
 from math import ceil
 from typing import Any, Protocol, runtime_checkable
 
-from contracts import Additions, Document, Library, Pages
+from contracts import Additions, Document, Library, Pages, gone
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plugkeep import Host, Route
+from plugkeep import Host, NotStartedError, Route
 
 #: Words a minute, of somebody who reads to understand.
 PACE = 230
@@ -40,6 +40,15 @@ class Counts:
         return f"{minutes} min" if minutes < 120 else f"{minutes / 60:,.0f} h"
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What was counted of `documents`: each, unless there is too much, and all together."""
+
+    documents: tuple[Document, ...]
+    counted: dict[Document, Counts]
+    total: Counts
+
+
 class PluginFactory:
     name = "stats"
     requires = ("words", "library", "pages")
@@ -54,11 +63,10 @@ class PluginFactory:
         self._words = words
         self._library = next(self._registry.providing(Library))
         self._pages = next(self._registry.providing(Pages))
-        self._counted: dict[Document, Counts] = {}
-        self._all: tuple[tuple[Document, ...], Counts] | None = None
+        self._last: Survey | None = None
 
     def stop(self) -> None:
-        self._counted.clear()
+        self._last = None
 
     def additions(self) -> Additions:
         return Additions(menu=("Statistics", "/stats"))
@@ -81,23 +89,27 @@ class PluginFactory:
         return Counts(**self._words.call("count", *texts))
 
     def _stats(self, _request: Request) -> Response:
-        documents = tuple(self._library.documents())
-        if self._all is None or self._all[0] != documents:
-            self._all = (documents, self._count_all(documents))
-        longest = sorted(self._counted.items(), key=lambda each: each[1].words, reverse=True)
+        try:
+            survey = self._survey(tuple(self._library.documents()))
+        except NotStartedError as error:
+            raise gone("words") from error
+        longest = sorted(survey.counted.items(), key=lambda each: each[1].words, reverse=True)
         return self._pages.page(
             "stats.html",
-            total=self._all[1],
-            documents=len(self._counted),
-            left_out=len(documents) - len(self._counted),
+            total=survey.total,
+            documents=len(survey.counted),
+            left_out=len(survey.documents) - len(survey.counted),
             longest=longest[:SHOWN],
         )
 
-    def _count_all(self, documents: tuple[Document, ...]) -> Counts:
+    def _survey(self, documents: tuple[Document, ...]) -> Survey:
+        last = self._last
+        if last and last.documents == documents:
+            return last
         sizes = accumulate(document.size for document in documents)
         within = [each for each, size in zip(documents, sizes, strict=True) if size <= MOST]
         texts = {document: self._library.read(document).content for document in within}
-        known, self._counted = self._counted, {}
-        for document, text in texts.items():
-            self._counted[document] = known.get(document) or self._count(text)
-        return self._count(*texts.values())
+        known = last.counted if last else {}
+        counted = {each: known.get(each) or self._count(text) for each, text in texts.items()}
+        survey = self._last = Survey(documents, counted, self._count(*texts.values()))
+        return survey

@@ -53,7 +53,12 @@ class Folio:
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.end, _ = self.process.communicate(timeout=PATIENCE)
+        try:
+            self.end, _ = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
         return self.process.returncode
 
 
