@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +74,11 @@ class _Examination:
         top = self.fit((), tables, _values.TOP)
         host = self.fit(("host",), top.get("host", {}), _values.HOST)
         written: dict[str, Any] = top.get("plugins", {})
-        specs = [self.plugin(name, value) for name, value in written.items()]
-        plugins = [spec for spec in specs if spec]
         search = self.fit(("discover",), top.get("discover", {}), _values.DISCOVER)
-        plugins += self.discovered(search, written)
+        settled = {name for name, value in written.items() if _settles(value)}
+        found = self.discovered(search, settled)
+        specs = [self.plugin(name, value, found.pop(name, None)) for name, value in written.items()]
+        plugins = [*filter(None, specs), *found.values()]
         for spec in plugins:
             self.available(spec)
         # Including those with problems of their own, which are no reason to report others.
@@ -113,7 +114,8 @@ class _Examination:
                 self.note((*at, name), str(misfit))
         return values
 
-    def plugin(self, name: str, value: object) -> PluginSpec | None:
+    def plugin(self, name: str, value: object, found: PluginSpec | None) -> PluginSpec | None:
+        """Return what the table of a plugin says, on top of what was `found` elsewhere of it."""
         at = ("plugins", name)
         try:
             check_name(name)
@@ -126,6 +128,8 @@ class _Examination:
         values = self.fit(at, value, _values.PLUGIN)
         if not values.pop("enabled", True):
             return None
+        if found and "source" not in value:
+            return replace(found, **values)
         if "source" not in value:
             self.note(at, f'has no source; expected source = "...", {_values.SOURCE_HELP}')
         if "source" not in values:
@@ -133,16 +137,16 @@ class _Examination:
         return PluginSpec(name=name, base=str(self.folder), origin=self.file, **values)
 
     def discovered(
-        self, search: Mapping[str, Iterable[str]], written: Container[str]
-    ) -> list[PluginSpec]:
-        """Return what is found where the file says to look, but for what it names itself."""
+        self, search: Mapping[str, Iterable[str]], settled: Container[str]
+    ) -> dict[str, PluginSpec]:
+        """Return what is found where the file says to look, but for what the file has settled."""
         from plugkeep.discovery import discover_entry_points
 
         found: dict[str, PluginSpec] = {}
         specs = [spec for path in search.get("directories", ()) for spec in self.in_folder(path)]
         for group in search.get("entry_points", ()):
             specs += discover_entry_points(group)
-        for spec in (spec for spec in specs if spec.name not in written):
+        for spec in (spec for spec in specs if spec.name not in settled):
             first = found.setdefault(spec.name, spec)
             if first is not spec:
                 self.note(
@@ -150,7 +154,7 @@ class _Examination:
                     f"finds two plugins named {spec.name!r}, {first.origin} and {spec.origin}; "
                     f"say which with a source in [plugins.{spec.name}]",
                 )
-        return list(found.values())
+        return found
 
     def in_folder(self, path: str) -> list[PluginSpec]:
         from plugkeep.discovery import discover_directory
@@ -204,6 +208,11 @@ class _Examination:
             for cycle in error.cycles:
                 round_trip = " requires ".join(map(repr, (*cycle, cycle[0])))
                 self.note(("plugins", cycle[0], "requires"), f"a cycle: {round_trip}")
+
+
+def _settles(value: object) -> bool:
+    """Say whether a plugin's table leaves nothing to be found elsewhere."""
+    return not isinstance(value, dict) or "source" in value or _is_disabled(value)
 
 
 def _is_disabled(value: object) -> bool:

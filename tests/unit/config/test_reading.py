@@ -348,6 +348,22 @@ def test_what_the_file_says_of_a_plugin_goes_before_what_is_found(write):
     assert [(spec.name, spec.source) for spec in config.plugins] == [("clock", "file:clock.py")]
 
 
+def test_without_a_source_the_file_adds_to_what_is_found(write):
+    add_manifest("bell", 'source = "file:bell.py"\nversion = "2.1"\nrequires = ["clock"]\n')
+    config = read_config(write(DISCOVER + CLOCK + '[plugins.bell]\nconfig = { tone = "a" }\n'))
+    assert [spec.name for spec in config.plugins] == ["clock", "bell"]
+    bell = config.plugins[1]
+    assert (bell.source, bell.version, bell.requires) == ("file:bell.py", "2.1", ("clock",))
+    assert bell.config == {"tone": "a"}
+    assert bell.origin.endswith("plugins/bell/plugin.toml")
+
+
+def test_without_a_source_and_nothing_found_there_is_none(write):
+    add_manifest("bell", 'source = "file:bell.py"\n')
+    _, problems = examine(write(DISCOVER + "[plugins.bel]\nconfig = {}\n"))
+    assert ["has no source" in str(problem) for problem in problems] == [True]
+
+
 def test_problems_of_manifests_are_listed_with_those_of_the_file(write):
     add_manifest("a", "sorce = 1\n")
     add_manifest("b", 'source = "file:b.py"\nisolation = "confined"\nrequires = ["clok"]\n', "more")
