@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from plugkeep.loaders import load_so as load_so
     from plugkeep.loaders.native import NativePlugin as NativePlugin
     from plugkeep.plugin import Configurable as Configurable
+    from plugkeep.plugin import Dependent as Dependent
     from plugkeep.plugin import Factory as Factory
     from plugkeep.plugin import Plugin as Plugin
     from plugkeep.plugin import Requiring as Requiring
@@ -41,7 +42,7 @@ _HOMES = {
     "lifecycle": ("State",),
     "loaders": ("get_include", "load", "load_so"),
     "loaders.native": ("NativePlugin",),
-    "plugin": ("Configurable", "Factory", "Plugin", "Requiring", "RouteProvider"),
+    "plugin": ("Configurable", "Dependent", "Factory", "Plugin", "Requiring", "RouteProvider"),
     "registry": ("Registry",),
     "routing": ("Route", "RouteTable", "follow_routes", "register_route_providers"),
     "sandbox": ("ExecSandbox",),
@@ -56,7 +57,7 @@ def _look_up(name: str) -> object:
     # Errors are many: all of them are here, too, without being listed twice.
     from importlib import import_module
 
-    if name.endswith("Error"):
+    if name.endswith("Error") and name in _error_names():
         return getattr(import_module("plugkeep.errors"), name)
     if name not in _home_of:
         raise AttributeError(f"module 'plugkeep' has no attribute {name!r}")
@@ -68,5 +69,11 @@ if not TYPE_CHECKING:  # to a type checker it would mean that every name exists
     __getattr__ = _look_up
 
 
+def _error_names() -> list[str]:
+    from plugkeep import errors
+
+    return [name for name in vars(errors) if name.endswith("Error")]
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_error_names()})

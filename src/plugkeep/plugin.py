@@ -70,7 +70,7 @@ class Configurable(Protocol):
 
 
 @runtime_checkable
-class RequiredGiven(Protocol):
+class Dependent(Protocol):
     """A plugin that uses what it requires: a host sets `required` before `start`.
 
     It maps the names of the plugins that this one requires, and no others, to them. The plugin
