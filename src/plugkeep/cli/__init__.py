@@ -8,12 +8,20 @@ import sys
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its status."""
     try:
-        from plugkeep.cli._app import app
+        status = _run()
+    except KeyboardInterrupt:  # while modules are imported, or at the very end
+        status = 130
+    sys.exit(status)
+
+
+def _run() -> int:
+    try:
+        from plugkeep.cli._app import invoke
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        sys.exit(_missing(error.name))
-    app(prog_name="plugkeep")
+        return _missing(error.name)
+    return invoke(sys.argv[1:])
 
 
 def _missing(package: str) -> int:

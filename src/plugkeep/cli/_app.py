@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import errno
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from plugkeep._version import __version__
-from plugkeep.cli._output import prepare, show_error, show_json
+from plugkeep.cli._output import cannot_print, finish, prepare, show_error, show_json
 from plugkeep.errors import ConfigError, PluginError, RequirementError
+
+if TYPE_CHECKING:
+    from plugkeep.config import HostConfig
+    from plugkeep.host import Host
 
 _COMMANDS = ("run", "check", "list", "call", "graph")
 
@@ -46,7 +53,43 @@ def app() -> None:
     Exit status: 0 all is well; 1 a plugin failed; 2 the command line or the configuration does
     not fit; 130 interrupted (which for "run" is the ordinary end, and 0).
     """
+
+
+def invoke(args: Sequence[str]) -> int:
+    """Run the command that `args` name, show what is wrong with them, return the exit status."""
     prepare()
+    options = args[: args.index("--")] if "--" in args else args
+    try:
+        return _invoke(args, as_json="--json" in options)
+    finally:
+        finish()
+
+
+def _invoke(args: Sequence[str], *, as_json: bool) -> int:
+    try:
+        return app.main(args, prog_name="plugkeep", standalone_mode=False) or 0
+    except click.ClickException as error:
+        if as_json:
+            _show_json_error(type(error).__name__, error.format_message())
+        else:
+            error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        if as_json:
+            _show_json_error(*_INTERRUPTION)
+        return INTERRUPTED
+    except OSError as error:  # from click, which prints help by itself
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        cannot_print(error)
+        return FAILED
+
+
+_INTERRUPTION = ("KeyboardInterrupt", "interrupted")
+
+
+def _show_json_error(kind: str, message: str) -> None:
+    show_json({"error": {"type": kind, "message": message, "plugin": None}}, indent=None)
 
 
 def examples(*lines: str) -> str:
@@ -75,13 +118,31 @@ def reporting(*, as_json: bool = False) -> Iterator[None]:
         yield
     except PluginError as error:
         if as_json:
-            show_json({"error": describe(error)})
+            show_json({"error": describe(error)}, indent=None)
         else:
             show_error(error)
         misfit = isinstance(error, (ConfigError, RequirementError))
         raise click.exceptions.Exit(MISFIT if misfit else FAILED) from None
     except KeyboardInterrupt:
+        if as_json:
+            _show_json_error(*_INTERRUPTION)
         raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def load_host(config: HostConfig) -> Host:
+    """Return the host of a configuration; its plugins may import what stands beside the file."""
+    from plugkeep.host import Host
+
+    import_from_beside(config)
+    return Host.from_config(config)
+
+
+def import_from_beside(config: HostConfig) -> None:
+    """Let modules be imported from the folder of the file, as ``python FILE`` does with its own.
+
+    Once the file has been read: what it finds must not depend on whether plugins are loaded.
+    """
+    sys.path.insert(0, str(Path(config.path).absolute().parent))
 
 
 def describe(error: BaseException | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from plugkeep.cli._layout import BOX_HEIGHT, PADDING, lay_out
+from plugkeep.cli._output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ class Graph:
     #: What each plugin requires, and all of them in the order in which they start.
     requirements: Mapping[str, Sequence[str]]
     order: Sequence[str]
-    #: Where each comes from, for people.
+    #: Where each comes from, for people; those that are not here the file does not have.
     sources: Mapping[str, str]
 
 
@@ -48,7 +49,8 @@ def text(graph: Graph) -> str:
 
 def _also(graph: Graph, name: str, parent: str | None) -> str:
     others = [each for each in graph.requirements[name] if each != parent]
-    return f"  (also after {', '.join(others)})" if others else ""
+    stranger = "" if name in graph.sources else "  (not in the file)"
+    return f"{stranger}  (also after {', '.join(others)})" if others else stranger
 
 
 def _walk(under: Mapping[str | None, list[str]]) -> Iterator[tuple[str, str | None, str]]:
@@ -144,7 +146,7 @@ def _box(place: Place, rank: int, name: str, source: str) -> str:
     top, right = place.y - BOX_HEIGHT / 2, place.x + place.width
     hint = f"{name}: {source}" if source else name
     return (
-        f"<g><title>{escape(hint)}</title>"
+        f"<g><title>{escape(printable(hint))}</title>"
         f'<rect class="box" x="{place.x:.1f}" y="{top:.1f}" width="{place.width:.1f}" '
         f'height="{BOX_HEIGHT:.1f}" rx="8"/>'
         f'<text class="name" x="{place.x + PADDING:.1f}" y="{place.y + 4.5:.1f}">'

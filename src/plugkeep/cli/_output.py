@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +18,10 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+#: Characters that steer a terminal, other than tabs and line ends, or that turn text around.
+_steering = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Ours:
@@ -25,6 +30,8 @@ class _Ours:
     claimed: TextIO | None = None
     #: Whether the command goes on until a signal comes.
     endless = False
+    #: Whether the command is for something else, and goes on where it cannot print.
+    incidental = False
 
     @property
     def stream(self) -> TextIO:
@@ -65,18 +72,45 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  (for good)
 
 
-def silence() -> None:
-    """Let our output lead to nowhere from now on."""
+def finish() -> None:
+    """Give out what has been printed; what cannot be is no reason for another exit status."""
+    for stream in (_ours.stream, sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let a stream lead to nowhere from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _ours.stream.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def nobody_reads() -> None:
     """Go on in silence, and end what would go on for ever."""
-    silence()
+    _silence(_ours.stream)
     if _ours.endless:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def cannot_print(error: OSError) -> None:
+    """Say so, and go on in silence."""
+    _silence(_ours.stream)
+    show_error(f"cannot print any more: {error.strerror}")
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        nobody_reads()
+    except OSError as error:
+        cannot_print(error)
+        if not _ours.incidental:
+            raise click.exceptions.Exit(1) from error
 
 
 def endless(*, until_signal: bool) -> None:
@@ -84,13 +118,22 @@ def endless(*, until_signal: bool) -> None:
     _ours.endless = until_signal
 
 
+def incidental() -> None:
+    """Say that this command is for something else than what it prints."""
+    _ours.incidental = True
+
+
 def log_to_stderr(level: str) -> None:
     """Show what is logged, above all what plugins print, as ``NAME: MESSAGE``."""
     import logging
 
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
     handler = logging.StreamHandler()
     handler.addFilter(_name_plugins)
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handler.setFormatter(Printable("%(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
@@ -104,23 +147,25 @@ def console(file: TextIO | None = None) -> Console:
     return _Console(file=file or _ours.stream, highlight=False, markup=False, soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Return `text` with what would steer a terminal written out; JSON remains what it was."""
+    return _steering.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def write(text: str) -> None:
-    """Print text as it is."""
-    try:
-        _ours.stream.write(text)
+    """Print text."""
+    with _printing():
+        _ours.stream.write(printable(text))
         _ours.stream.flush()
-    except BrokenPipeError:
-        nobody_reads()
-    except OSError as error:
-        silence()
-        raise click.ClickException(f"cannot print any more: {error.strerror}") from error
 
 
 def show(line: Text) -> None:
     """Print a line, styled where that can be seen."""
     out = console()
     if out.is_terminal:
-        out.print(line)
+        plain = printable(line.plain)
+        with _printing():
+            out.print(line if plain == line.plain else Text(plain))
     else:  # without rich, which would print a line again when a signal comes while it does
         write(f"{line.plain}\n")
 
@@ -135,21 +180,23 @@ def show_json(value: Any, *, indent: int | None = 2) -> None:
     write(as_json(value, indent=indent))
 
 
-def show_error(error: BaseException) -> None:
+def show_error(error: BaseException | str) -> None:
     """Print an error on stderr, and its notes."""
-    lines = Text("\n").join(map(Text, (str(error), *getattr(error, "__notes__", ()))))
-    console(sys.stderr).print(Text("Error: ", style="bold red") + lines)
+    lines = "\n".join((str(error), *getattr(error, "__notes__", ())))
+    with suppress(OSError):
+        console(sys.stderr).print(Text("Error: ", style="bold red") + Text(printable(lines)))
 
 
 def show_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: fitted to a terminal, else in columns that nothing is cut from."""
-    rows = list(rows)
+    rows = [tuple(map(printable, row)) for row in rows]
     out = console()
     if out.is_terminal:
         table = Table(*headers, box=None, header_style="bold", pad_edge=False)
         for row in rows:
-            table.add_row(*row)
-        out.print(table, soft_wrap=False)
+            table.add_row(*map(Text, row))
+        with _printing():
+            out.print(table, soft_wrap=False)
         return
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     for row in (headers, *rows):

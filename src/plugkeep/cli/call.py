@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from plugkeep.cli._app import examples, json_option, reporting
+from plugkeep.cli._app import examples, json_option, load_host, reporting
+from plugkeep.cli._late import ignoring_late_signals
 from plugkeep.cli._output import claim_stdout, log_to_stderr, write
 from plugkeep.errors import (
     CallError,
@@ -52,20 +53,20 @@ def command(file: str, plugin: str, method: str, args: tuple[str, ...], *, as_js
 
 
 def _call(file: str, name: str, method: str, args: tuple[str, ...]) -> None:
-    from plugkeep.host import Host
+    from plugkeep.config import read_config
     from plugkeep.host.running import started
 
-    registry = Host.from_file(file).registry
+    registry = load_host(read_config(file)).registry
     if name not in registry:
         raise PluginNotFoundError(
             f"{file} has no plugin {name!r}{did_you_mean(name, registry)}", plugin=name
         )
     positional = [_value(arg) for arg in args if not _named(arg)]
     named = {match[1]: _value(match[2]) for match in map(_named, args) if match}
-    with started(registry, name) as driver:
+    with ignoring_late_signals(registry), started(registry, name) as driver:
         function = _method(registry[name], name, method)
         try:
-            write(_encode(driver.call(function, *positional, **named)) + "\n")
+            result = _encode(driver.call(function, *positional, **named))
         except PluginError:
             raise
         except (Exception, SystemExit) as error:
@@ -73,6 +74,7 @@ def _call(file: str, name: str, method: str, args: tuple[str, ...]) -> None:
                 f"{method}() of plugin {name!r} raised {type(error).__name__}: {error}",
                 plugin=name,
             ) from error
+        write(f"{result}\n")
 
 
 def _value(text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from plugkeep.cli._app import MISFIT, examples, file_argument, json_option
+from plugkeep.cli._app import MISFIT, examples, file_argument, import_from_beside, json_option
 from plugkeep.cli._output import claim_stdout, show, show_json
 from plugkeep.config import Problem, examine
 
@@ -38,6 +38,7 @@ def command(file: str, *, load: bool, as_json: bool) -> None:
     config, problems = examine(file)
     if load and not problems:
         claim_stdout()
+        import_from_beside(config)
         problems = _load(config)
     warnings = list(config.warnings)
     if not (problems or config.plugins):
@@ -56,7 +57,7 @@ def _load(config: HostConfig) -> list[Problem]:
     from plugkeep.registry import Registry
 
     registry = Registry()
-    fitting = Fitting(config)
+    fitting = Fitting(config, registry)
     populate(registry, config.plugins, fitting)
     if not fitting.problems:
         try:

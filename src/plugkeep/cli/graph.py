@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from plugkeep.cli._app import examples, file_argument, reporting
+from plugkeep.cli._app import examples, file_argument, load_host, reporting
 from plugkeep.cli._output import as_json, claim_stdout, write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from plugkeep.cli._drawing import Graph
 
 
@@ -52,17 +54,23 @@ def command(file: str, *, form: str, output: str | None, load: bool) -> None:
 def _graph(file: str, *, load: bool) -> Graph:
     from plugkeep.cli._drawing import Graph
     from plugkeep.config import read_config
-    from plugkeep.host import Host
     from plugkeep.order import start_order
 
     config = read_config(file)
+    requirements: Mapping[str, Sequence[str]]
     if load:
         claim_stdout()
-        requirements = Host.from_config(config).registry.requirements()
+        requirements = _with_strangers(load_host(config).registry.requirements())
     else:
         requirements = {spec.name: spec.requires for spec in config.plugins}
     sources = {spec.name: spec.source for spec in config.plugins}
     return Graph(requirements, start_order(requirements), sources)
+
+
+def _with_strangers(requirements: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Add the plugins that are required and not in the file: the host registers them by code."""
+    required = (name for names in requirements.values() for name in names)
+    return {**{name: () for name in required if name not in requirements}, **requirements}
 
 
 def _draw(graph: Graph, form: str) -> str:

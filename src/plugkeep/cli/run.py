@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from plugkeep.cli._app import FAILED, examples, file_argument, json_option, reporting
-from plugkeep.cli._output import claim_stdout, endless, log_to_stderr
+from plugkeep.cli._app import (
+    FAILED,
+    examples,
+    file_argument,
+    json_option,
+    load_host,
+    reporting,
+)
+from plugkeep.cli._late import ignoring_late_signals
+from plugkeep.cli._output import claim_stdout, endless, incidental, log_to_stderr
 from plugkeep.cli._serving import Address, WebServer
 from plugkeep.events import Stopping
 
@@ -74,19 +82,19 @@ def command(
         server = WebServer(host, serve) if serve else None
         if server:
             host.registry.register(server)
-        status = _run(host, server, strict=strict, as_json=as_json)
+        with ignoring_late_signals(host.registry):
+            status = _run(host, server, strict=strict, as_json=as_json)
     raise click.exceptions.Exit(status)
 
 
 def _make_host(file: str, workers: int | None) -> Host:
     from plugkeep.config import read_config
     from plugkeep.errors import ConfigError
-    from plugkeep.host import Host
 
     config = read_config(file)
     if not config.plugins:
         raise ConfigError(f"{file} has no plugins: there is nothing to run", path=file)
-    host = Host.from_config(config)
+    host = load_host(config)
     if workers is not None:
         host.registry.workers = workers
     return host
@@ -101,6 +109,7 @@ def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -
     story: Story = JsonStory() if as_json else TextStory(width)
     registry.subscribe(story)
     endless(until_signal=True)
+    incidental()
     registry.subscribe(_note_the_end)
 
     def when_started() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,15 +60,25 @@ def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(shell, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "graph", "check", "check --json", "graph -o /dev/full"]
+    "command",
+    [
+        "list",
+        "graph",
+        "check",
+        "check --json",
+        "graph -o /dev/full",
+        "--help",
+        "check --help",
+        "call plugkeep.toml a one",
+        "call --json plugkeep.toml a one",
+    ],
 )
 def test_a_full_disk_is_named(shell, command):
-    shell.plugin("a")
+    shell.plugin("a", more="def one(self): return 1")
     result = shell.script(f"plugkeep {command} > /dev/full")
     assert result.returncode == 1
-    assert result.stderr.startswith("Error: ")
-    assert "No space left on device" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert re.fullmatch(r"Error: .*No space left on device\n", result.stderr), result.stderr
+    assert "raised" not in result.stderr
 
 
 def test_what_the_encoding_of_stdout_lacks_is_escaped(shell):
@@ -74,6 +87,97 @@ def test_what_the_encoding_of_stdout_lacks_is_escaped(shell):
     result = shell.run("list")
     assert result.returncode == 0
     assert "caf\\xe9" in result.stdout
+
+
+USAGE = {
+    "too much": "check --json a b",
+    "too little": "call --json ok",
+    "a bad value": "run --workers 0 ok --json",
+    "no such option": "list --json --nonsense",
+    "no such command": "--json nonsense",
+    "nothing of the kind": "run --serve x --json",
+}
+
+
+@pytest.mark.parametrize("command", USAGE.values(), ids=USAGE)
+def test_a_command_line_that_does_not_fit_is_said_in_json_too(shell, command):
+    result = shell.run(*command.split())
+    assert (result.returncode, result.stderr) == (2, "")
+    error = json.loads(result.stdout)["error"]
+    assert error.keys() == {"type", "message", "plugin"}
+    assert error["message"]
+    without = shell.run(*command.replace("--json", "").split())
+    assert (without.returncode, without.stdout) == (2, "")
+    assert without.stderr.startswith("Usage: ")
+
+
+def test_json_after_two_dashes_is_an_argument(shell):
+    result = shell.run("check", "--", "--json", "b")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "unexpected extra argument" in result.stderr
+
+
+@pytest.mark.parametrize("steering", ["\x1b[31m", "\x9b31m", "\x7f", "\u202e"])
+def test_nothing_from_a_file_or_a_plugin_steers_the_terminal(shell, steering):
+    code = f"\\u{ord(steering[0]):04x}"
+    shell.plugin("a", more=f"def one(self): return {steering!r}",
+                 start=f"import logging; logging.warning({steering!r})")  # fmt: skip
+    shell.write("wrong.toml", f'[plugins."{code}red"]\n')
+    shell.write(
+        "good.toml", f'[plugins.a]\nsource = "file:a.py"\n[plugins.b]\nsource="exec:{code}"'
+    )
+    shell.write("raises.py", f"raise RuntimeError({steering!r})")
+    shell.write("raises.toml", '[plugins.a]\nsource = "file:raises.py"')
+    shown = {
+        command: shell.run(*command.split())
+        for command in (
+            "check wrong.toml",
+            "list wrong.toml",
+            "list good.toml",
+            "check raises.toml --load",
+            "graph raises.toml --load",
+            "call good.toml a one",
+            "list good.toml --json",
+            "graph good.toml --format svg",
+        )
+    }
+    for command, result in shown.items():
+        assert code in result.stdout + result.stderr, (command, result)
+        assert steering[0] not in result.stdout + result.stderr, command
+    assert json.loads(shown["call good.toml a one"].stdout) == steering
+    assert code in shown["call good.toml a one"].stderr, "what is logged is shown raw"
+
+
+# --- what stands beside the file --------------------------------------------------------------
+
+BESIDE = {
+    "check": "check {} --load",
+    "call": "call {} shop one",
+    "graph": "graph {} --load",
+    "run": "run {}",
+}
+
+
+@pytest.mark.parametrize("command", BESIDE.values(), ids=BESIDE)
+def test_modules_beside_the_file_can_be_imported(shell, command):
+    shell.write("there/shop/db.py", "import sibling\nPluginFactory = sibling.Plugin\n")
+    shell.write(
+        "there/sibling.py",
+        """
+        import sys
+        class Plugin:
+            name = "shop"
+            def start(self): assert "run" not in sys.argv, "started"
+            def stop(self): ...
+            def one(self): return 1
+        """,
+    )
+    shell.write("there/plugkeep.toml", '[plugins.shop]\nsource = "python:shop.db"\n')
+    program = str(Path(sys.executable).with_name("plugkeep"))
+    result = shell.run(args=[program, *command.format("there/plugkeep.toml").split()])
+    assert "No module named" not in result.stdout + result.stderr
+    assert ("started" in result.stdout) == ("run" in command)
+    assert result.returncode == ("run" in command), result
 
 
 # --- check ------------------------------------------------------------------------------------
@@ -374,6 +478,17 @@ def test_ctrl_c_ends_a_call_and_stops_what_was_started(shell):
         process.kill()
         process.communicate()
     assert (process.returncode, out, err) == (130, "", "stopped\n")
+
+
+def test_a_method_that_interrupts_is_told_in_json(shell):
+    shell.plugin("a", more="def hang(self): raise KeyboardInterrupt")
+    result = shell.run("call", "plugkeep.toml", "a", "hang", "--json")
+    assert (result.returncode, result.stderr) == (130, "")
+    assert json.loads(result.stdout)["error"] == {
+        "type": "KeyboardInterrupt",
+        "message": "interrupted",
+        "plugin": None,
+    }
 
 
 def test_a_program_at_level_0_has_no_methods(shell):

@@ -40,6 +40,13 @@ def test_a_tree_with_each_plugin_once_under_the_last_that_it_requires():
     )
 
 
+def test_what_the_file_does_not_have_is_said(shell):
+    shell.plugin("a")
+    shell.plugin("b", more='requires = ("words", "a")')
+    result = shell.run("graph", "--load")
+    assert result.stdout == "1  words  (not in the file)\n2  a\n3  └─ b  (also after words)\n"
+
+
 def test_dot_is_read_by_graphviz_with_every_name_and_requirement():
     drawn = _drawing.dot(graph_of(DIAMOND))
     assert '  "database" -> "cache";\n' in drawn

@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import socket
+import sys
 import threading
 import urllib.request
 from pathlib import Path
@@ -148,7 +149,9 @@ def test_missing_requirements_of_the_plugins_own_are_a_misfit(shell, start):
 def test_a_second_ctrl_c_gives_up_a_stop_that_hangs(shell, start):
     shell.plugin("a")
     shell.plugin(
-        "hung", stop="print('hanging', flush=True); __import__('threading').Event().wait()"
+        "hung",
+        stop="import plugkeep.host.running, threading; plugkeep.host.running.SETTLE = 0; "
+        "print('hanging', flush=True); threading.Event().wait()",
     )
     session = start()
     session.until(RUNNING)
@@ -249,7 +252,91 @@ def test_a_full_disk_is_no_reason_to_stop(shell, start):
                 session.process.send_signal(signal.SIGTERM)
         session.process.wait(PATIENCE)
     assert "root: a stops\n" in said
-    assert sum("a listener failed" in line for line in said) == 1, said
+    assert said[0] == "Error: cannot print any more: No space left on device\n"
+    assert sum("Error" in line or "Traceback" in line for line in said) == 1, said
+
+
+#: ``plugkeep`` that gets a signal as soon as all is running.
+ENDED = """
+import os, signal
+from plugkeep.cli import main
+from plugkeep.host import running
+
+wait = running._wait
+running._wait = lambda signals: (os.kill(os.getpid(), signal.SIGTERM), wait(signals))
+main()
+"""
+
+
+@pytest.mark.parametrize("streams", ["> /dev/full", "> /dev/full 2>&1", "2> /dev/full"])
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_a_full_disk_is_no_reason_for_another_exit_status(shell, streams, option):
+    shell.plugin("a", start="import logging; logging.warning('hello')")
+    shell.plugin("b", stop="open('stopped', 'w').close()")
+    shell.write("ended.py", ENDED)
+    result = shell.script(f"'{sys.executable}' ended.py run {option} {streams}")
+    assert result.returncode == 0, result
+    assert "Traceback" not in result.stderr
+    assert (shell.folder / "stopped").exists()
+
+
+LATE = """
+import atexit, os, signal
+from plugkeep.cli import main, _late
+
+def signals(*_):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+
+class Late(_late._Late):
+    def give_back(self):
+        signals()
+        super().give_back()
+
+_late._Late = Late
+atexit.register(signals)
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["call", "plugkeep.toml", "a", "one"]])
+def test_signals_after_the_end_change_nothing(shell, command):
+    shell.plugin("a", start="raise OSError('no luck')")
+    shell.write("late.py", LATE)
+    result = shell.run(args=[sys.executable, "late.py", *command])
+    assert result.returncode == 1, result
+    assert "Traceback" not in result.stderr
+
+
+def test_a_signal_before_the_start_ends_it(shell):
+    shell.plugin("a")
+    early = LATE.replace("def give_back", "def take_over").replace(
+        "signals()\n        super().give_back()",
+        "super().take_over()\n        os.kill(os.getpid(), signal.SIGTERM)",
+    )
+    shell.write("early.py", early)
+    result = shell.run(args=[sys.executable, "early.py", "run"])
+    assert (result.returncode, result.stdout) == (-signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("module", ["click", "plugkeep.cli._app", "plugkeep.cli.run", "uvicorn"])
+def test_ctrl_c_during_imports_is_no_reason_for_a_traceback(greeter, shell, module):
+    shell.write(
+        "interrupted.py",
+        f"""
+        import os, signal, sys
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == {module!r}:
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Finder())
+        from plugkeep.cli import main
+        main()
+        """,
+    )
+    result = shell.run(args=[sys.executable, "interrupted.py", "run", "--serve", "0"])
+    assert "Traceback" not in result.stderr
+    assert result.returncode in ({0, 1} if module == "uvicorn" else {130}), result
 
 
 # --- serving ----------------------------------------------------------------------------------
