@@ -44,7 +44,10 @@ class WebServer:
     name = "web-server"
 
     def __init__(self, host: Host, address: tuple[str, int]) -> None:
-        self._app = host.asgi()
+        try:
+            self._app = host.asgi()
+        except MissingExtraError as error:
+            raise _missing(error.source) from error
         self._address = address
         self.url = ""
 
@@ -52,11 +55,7 @@ class WebServer:
         try:
             from uvicorn import Config
         except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                "serving needs uvicorn, which is not installed; "
-                "install it with: pip install 'plugkeep[serve]'",
-                source="uvicorn",
-            ) from error
+            raise _missing("uvicorn") from error
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the rest is told already
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         listener = socket.create_server(self._address, family=family)
@@ -74,6 +73,14 @@ class WebServer:
     async def stop(self) -> None:
         self._server.should_exit = True
         await self._serving
+
+
+def _missing(package: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"serving needs {package}, which is not installed; "
+        "install it with: pip install 'plugkeep[serve]'",
+        source=package,
+    )
 
 
 def _make_server(config: Any) -> tuple[Any, asyncio.Event]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--serve",
     type=Address(),
     metavar="HOST:PORT",
-    help="Serve the plugins' routes there; port 0 is any that is free.",
+    help="Serve the plugins' routes there, or end; port 0 is any that is free.",
 )
 @click.option("--strict", is_flag=True, help="End at once if a plugin does not start.")
 @click.option(
@@ -102,6 +102,7 @@ def _make_host(file: str, workers: int | None) -> Host:
 
 def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -> int:
     from plugkeep.cli._story import JsonStory, Story, TextStory
+    from plugkeep.host.running import Interrupted
     from plugkeep.lifecycle import UP
 
     registry = host.registry
@@ -114,6 +115,8 @@ def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -
 
     def when_started() -> None:
         up = [name for name in registry if registry.state(name) in UP]
+        if server and server.name not in up:  # what was asked for cannot be had; said already
+            raise Interrupted
         story.running(up, len(registry), server.url if server and server.name in up else None)
 
     status = FAILED
