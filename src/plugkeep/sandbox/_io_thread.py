@@ -1,4 +1,4 @@
-"""The one thread that reads what all running processes print.
+"""The one thread that reads what all running processes print, and sees when one ends.
 
 It lives as long as somebody has borrowed it. A thread that has been given back by everyone is
 never used again: the next borrower gets a new one, so that giving back can wait for its end.
@@ -10,25 +10,35 @@ import _thread
 import os
 import select
 import threading
-
-from plugkeep.sandbox._output import Output
+from typing import Protocol
 
 _PATIENCE = 5.0  # seconds to wait for its end, in case a log handler of the host's hangs
 
 
+class Source(Protocol):
+    """Something to be watched: `pump` it whenever its `descriptor` is readable."""
+
+    descriptor: int
+
+    def pump(self) -> bool:
+        """Take what there is now; return False when nothing more can come."""
+        ...
+
+
 class IoThread:
-    """Pumps each output that it watches, whenever there is something to read.
+    """Pumps each source that it watches, whenever there is something to read.
 
     `threading.Thread.start` waits until the thread has come up; on a busy machine that takes as
     long as the launch of the program for which it is. So a bare thread waits for the first thing
-    to read, of which there may be none, and only then starts the one that reads and logs.
+    to read (a line, the end of a process), of which there may be none, and only then starts the
+    one that reads and logs.
     """
 
     def __init__(self) -> None:
         self.borrowers: set[int] = set()
         self.ended = False
         self._closes_itself = False
-        self._outputs: dict[int, Output] = {}
+        self._sources: dict[int, Source] = {}
         # Reentrant, for the garbage collector may end a forgotten sandbox at any point.
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -43,19 +53,19 @@ class IoThread:
             self._close()
             raise
 
-    def watch(self, output: Output) -> None:
-        """Pump `output` from now on."""
+    def watch(self, source: Source) -> None:
+        """Pump `source` from now on."""
         with self._lock:
-            self._epoll.register(output.descriptor, select.EPOLLIN)
-            self._outputs[output.descriptor] = output
+            self._epoll.register(source.descriptor, select.EPOLLIN)
+            self._sources[source.descriptor] = source
 
-    def forget(self, output: Output) -> None:
-        """Pump `output` no more, if it was pumped; to be called before its descriptor is closed."""
+    def forget(self, source: Source) -> None:
+        """Pump `source` no more, if it was pumped; to be called before its descriptor is closed."""
         with self._lock:
-            # The number may be another output's by now, watched since.
-            if self._outputs.get(output.descriptor) is output:
-                del self._outputs[output.descriptor]
-                self._epoll.unregister(output.descriptor)
+            # The number may be another source's by now, watched since.
+            if self._sources.get(source.descriptor) is source:
+                del self._sources[source.descriptor]
+                self._epoll.unregister(source.descriptor)
 
     def end(self) -> None:
         """Make the thread end, and wait for that."""
@@ -92,9 +102,9 @@ class IoThread:
         for descriptor, _ in self._epoll.poll():
             if descriptor == self._wake:
                 return False
-            output = self._outputs.get(descriptor)
-            if output is not None and not output.pump():
-                self.forget(output)
+            source = self._sources.get(descriptor)
+            if source is not None and not source.pump():
+                self.forget(source)
         return True
 
     def _close(self) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from enum import Enum
 
+from plugkeep.sandbox._exit_watch import ExitWatch
 from plugkeep.sandbox._io_thread import borrow, give_back
 from plugkeep.sandbox._launch import Launch
 from plugkeep.sandbox._output import Output
@@ -50,6 +51,7 @@ class Life:
         self._stdin: int | None = process.stdin
         self._stdout = Output(plugin, "stdout", process.stdout)
         self._stderr = Output(plugin, "stderr", process.stderr)
+        self._exit_watch = ExitWatch(plugin, process, self._stdout, self._stderr)
         self._exit: Exit | None = None
         try:
             # Here and not later, for the thread comes up while the program is being loaded.
@@ -83,18 +85,20 @@ class Life:
             if parser.rest and not parser.rest.isspace():
                 self._stdout.log(parser.rest)
             self._thread.watch(self._stdout)
+            self._exit_watch.begin()
+            self._thread.watch(self._exit_watch)
         else:
             self.reason, self.received = parser.reason, (parser.message + parser.rest)[:_QUOTED]
         return outcome
 
     def stop(self, timeout: float) -> Outcome:
         """Ask it to end, wait `timeout` seconds, and insist. To be followed by `end`."""
-        if self._process.wait(0):
-            return Outcome.EXITED
         with SignalsHeld():
+            if not self._end_watch():
+                return Outcome.EXITED
             told = self._say(STOP_MESSAGE)
         if self._process.wait(timeout):
-            return Outcome.OBEYED if told else Outcome.EXITED
+            return Outcome.OBEYED if told else self._report()
         self._process.kill(signal.SIGTERM)
         self._process.kill(signal.SIGCONT)  # a stopped one could not obey
         if self._process.wait(min(TERM_GRACE, timeout)):
@@ -105,6 +109,7 @@ class Life:
         """Leave nothing of it: kill what still runs, log what it still printed, close all."""
         with SignalsHeld():
             if self._exit is None:
+                self._end_watch()
                 self._exit = self._end_process()
                 for output in (self._stdout, self._stderr):
                     self._thread.forget(output)
@@ -154,6 +159,17 @@ class Life:
         finally:
             self._close_stdin()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _end_watch(self) -> bool:
+        """Return False where it has ended by itself; that has been reported, then."""
+        self._thread.forget(self._exit_watch)
+        return self._exit_watch.end()
+
+    def _report(self) -> Outcome:
+        """Report that it ended by itself after all, in the moment in which it was to be told."""
+        with SignalsHeld():
+            self._exit_watch.report()
+        return Outcome.EXITED
 
     def _end_process(self) -> Exit:
         self._process.kill(signal.SIGKILL)  # if it has ended, what remains of its group

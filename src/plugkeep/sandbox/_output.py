@@ -11,6 +11,8 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 #: A line is logged up to so many bytes; what follows until the next newline is dropped.
 MAX_LINE = 64 * 1024
@@ -91,7 +93,8 @@ class Output:
         """Yield what is in the pipe now; not for ever, for a grandchild may go on writing."""
         pending = fcntl.ioctl(self.descriptor, termios.FIONREAD, b"\0" * 4)
         remaining = int.from_bytes(pending, sys.byteorder)
-        while remaining > 0 and (data := self.read()):
+        # Whoever logs what we yield may close it, see `_lock`.
+        while remaining > 0 and not self._closed and (data := self.read()):
             remaining -= len(data)
             yield data
 
@@ -110,27 +113,55 @@ class Output:
         for line in self._splitter.feed(data):
             self._log_line(line)
 
+    def drain(self) -> None:
+        """Log what is in the pipe now, to the last line, ended or not."""
+        with self._held() as is_open:
+            if is_open:
+                self._log_rest()
+
     def finish(self) -> None:
         """Log what is still in the pipe, and close it."""
-        if not self._lock.acquire(timeout=_PATIENCE):
-            return
+        with self._held() as is_open:
+            if is_open:
+                self._log_rest()
+                self._closed = True
+                os.close(self.descriptor)
+
+    @contextmanager
+    def _held(self) -> Iterator[bool]:
+        """Hold the lock; yield whether we have got it, and there is still a pipe to read."""
+        held = self._lock.acquire(timeout=_PATIENCE)
         try:
-            if self._closed:
-                return
-            for data in self.read_rest():
-                self.log(data)
-            for line in self._splitter.end():
-                self._log_line(line)
-            self._closed = True
-            os.close(self.descriptor)
+            yield held and not self._closed
         finally:
-            self._lock.release()
+            if held:
+                self._lock.release()
+
+    def _log_rest(self) -> None:
+        for data in self.read_rest():
+            self.log(data)
+        for line in self._splitter.end():
+            self._log_line(line)
 
     def _log_line(self, line: str) -> None:
         self._tail.append(line if len(line) <= TAIL_WIDTH else f"{line[:TAIL_WIDTH]}...")
-        try:
-            self._logger.log(self._level, line, extra=self._extra)
-        except (Exception, SystemExit):
-            # A filter or handler of the host's. Reading must go on, or the plugin would block.
-            if logging.raiseExceptions:
-                traceback.print_exc()
+        log_safely(self._logger, self._level, line, **self._extra)
+
+
+def log_safely(logger: logging.Logger, level: int, message: str, **extra: Any) -> None:
+    """Log `message`, whatever a filter or handler of the host's raises.
+
+    Reading must go on, or the plugin would block.
+    """
+    try:
+        logger.log(level, message, extra=extra)
+    except (Exception, SystemExit):
+        if logging.raiseExceptions:
+            traceback.print_exc()
+
+
+def with_tail(message: str, tail: tuple[str, ...]) -> str:
+    """Return `message` with the last lines of stderr, if there are any."""
+    if not tail:
+        return message
+    return "\n    ".join((f"{message}; the last of its stderr:", *tail))

@@ -54,6 +54,10 @@ class Process(Protocol):
         """Send a signal to it and all its group, if it has not been collected yet."""
         ...
 
+    def peek(self) -> Exit | None:
+        """Say how it ended, and let it be collected by and by; None while it runs."""
+        ...
+
     def collect(self) -> Exit:
         """Leave no zombie, and say how it ended. To be called once it has ended."""
         ...
@@ -69,7 +73,8 @@ class ChildProcess:
         self._popen = popen
         self._exit: Exit | None = None
         # Held where the process might be collected meanwhile: its number is only ours until then.
-        self._lock = threading.Lock()
+        # Reentrant, for the garbage collector may end a forgotten sandbox at any point.
+        self._lock = threading.RLock()
         try:
             for descriptor in (stdin, stdout, stderr):
                 os.set_blocking(descriptor, False)
@@ -100,26 +105,29 @@ class ChildProcess:
                 self._waitid()
                 os.killpg(self.pid, number)
 
-    def collect(self) -> Exit:
-        """Leave no zombie, and say how it ended. To be called once it has ended."""
+    def peek(self) -> Exit | None:
+        """Say how it ended, and let it be collected by and by; None while it runs."""
         with self._lock:
-            if self._exit is None:
-                self._exit = self._peek() or Exit()
-                self._popen.poll()
-                os.close(self.exit_fd)
-            return self._exit
-
-    def _peek(self) -> Exit | None:
-        """Say how it ended without reaping it; None while it runs."""
-        try:
-            result = self._waitid()
-        except ChildProcessError:
-            return Exit()
+            if self._exit is not None:
+                return self._exit
+            try:
+                result = self._waitid()
+            except OSError:  # others have reaped it, or the garbage collector has, a line ago
+                return self._exit or Exit()
         if result is None:
             return None
         if result.si_code == os.CLD_EXITED:
             return Exit(returncode=result.si_status)
         return Exit(signal=result.si_status)
+
+    def collect(self) -> Exit:
+        """Leave no zombie, and say how it ended. To be called once it has ended."""
+        with self._lock:
+            if self._exit is None:
+                self._exit = self.peek() or Exit()
+                self._popen.poll()
+                os.close(self.exit_fd)
+            return self._exit
 
     def _waitid(self) -> os.waitid_result | None:
         return os.waitid(os.P_PIDFD, self.exit_fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)

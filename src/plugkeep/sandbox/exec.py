@@ -30,6 +30,7 @@ from plugkeep.lifecycle import State, check_timeout
 from plugkeep.names import check_name
 from plugkeep.sandbox._launch import Command
 from plugkeep.sandbox._life import Life, Outcome
+from plugkeep.sandbox._output import with_tail
 from plugkeep.signals import SignalsHeld
 
 #: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
@@ -86,7 +87,8 @@ class ExecSandbox:
     or 1, and `call_timeout` how long calls may take; at level 0 there are none.
 
     What it prints is logged, line by line, by the logger ``plugkeep.plugin.<name>``: stdout (what
-    follows the ready message) as INFO, stderr as WARNING.
+    follows the ready message) as INFO, stderr as WARNING. Where it ends by itself while it should
+    be running, that is logged there at once, as ERROR; nothing starts it again.
 
     All methods are safe from any thread. A sandbox that is garbage-collected while it runs, or
     that runs when the host exits, is killed without being told to stop.
@@ -246,9 +248,7 @@ class ExecSandbox:
         told = sentence.format(
             exit=end, timeout=timeout, received=life.received, reason=life.reason
         )
-        message = f"plugin {self.name!r} ({self._command.path}) {told}"
-        if life.stderr:
-            message = "\n    ".join((f"{message}; the last of its stderr:", *life.stderr))
+        message = with_tail(f"plugin {self.name!r} ({self._command.path}) {told}", life.stderr)
         facts: dict[str, Any] = {}
         if issubclass(kind, TimeoutError):
             facts["timeout"] = timeout
