@@ -70,7 +70,9 @@ class IoThread:
     def end(self) -> None:
         """Make the thread end, and wait for that."""
         # A log handler may stop the last sandbox, and a thread cannot wait for itself.
-        self._closes_itself = threading.current_thread() is self._thread
+        # (By number, for `threading.current_thread` would put a bare thread down for ever.)
+        thread = self._thread
+        self._closes_itself = thread is not None and thread.ident == threading.get_ident()
         os.eventfd_write(self._wake, 1)
         if not self._closes_itself and self._running.acquire(timeout=_PATIENCE):
             if self._thread is not None:

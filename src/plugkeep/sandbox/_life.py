@@ -130,7 +130,8 @@ class Life:
         while events := poller.poll(milliseconds(deadline - time.monotonic())):
             if any(descriptor == process.exit_fd for descriptor, _ in events):
                 for data in stdout.read_rest():
-                    parser.feed(data)
+                    if parser.feed(data) is not Verdict.MORE:
+                        break  # what follows is not the parser's, and stays to be logged
                 return _OF_VERDICT.get(parser.verdict, Outcome.EXITED)
             piece = stdout.read()
             if piece:
