@@ -137,7 +137,8 @@ class Ledger:
                     plugin=entry.name,
                 )
             self._enter(entry, next(self._count))
-        self.emit("Registered", entry.name)
+        if self._listeners:
+            self.emit("Registered", entry.name)
         return entry
 
     def remove(self, entry: Entry) -> None:
@@ -145,9 +146,11 @@ class Ledger:
         with self._lock:
             if self.entries.get(entry.name) is not entry:
                 return
-            self._withdraw(entry)
+            if entry.requires:
+                self._withdraw(entry)
             del self.entries[entry.name], self.plugins[entry.name]
-        self.emit("Unregistered", entry.name)
+        if self._listeners:
+            self.emit("Unregistered", entry.name)
 
     def replace(self, name: str, plugin: Plugin, requires: Iterable[str]) -> Plugin:
         """Put another plugin in the place of one that is not in use; return that one."""
