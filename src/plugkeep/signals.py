@@ -43,7 +43,8 @@ class SignalsHeld:
 
     def __enter__(self) -> None:
         global _innermost
-        if threading.current_thread() is not threading.main_thread():
+        # By number: on a thread that `threading` did not start, asking for it would leave a trace.
+        if self.thread != threading.main_thread().ident:
             return
         try:
             for number in _SIGNALS:
