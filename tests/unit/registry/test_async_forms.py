@@ -123,7 +123,8 @@ def test_a_timeout_scope_of_anyio_can_span_start_and_stop() -> None:
         registry = Registry()
         registry.register(Grouped())
         async with registry:
-            pass
+            assert registry.state("grouped") is State.RUNNING
+        assert registry.state("grouped") is State.STOPPED
 
     run(main())
 
