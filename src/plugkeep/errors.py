@@ -391,8 +391,73 @@ class InvalidReadyError(ProtocolError, SandboxError):
         self.received = received
 
 
+class ProtocolViolationError(ProtocolError):
+    """Raised when the other end broke a rule of the wire. It has been cut off: nothing that it
+    says after that can be trusted to mean what it seems to.
+    """
+
+
 class CallError(PluginError):
     """Family: calling a plugin's methods."""
+
+
+class RemoteError(CallError):
+    """Raised when a method raised, at the other end of the wire; the plugin lives on.
+
+    `type` is the exception's type there, such as ``"ValueError"`` or ``"shop.db.LockedError"``,
+    `remote_message` its text, `traceback` the traceback as text (also shown as a note), `data`
+    whatever else a plugin that is not Python sent along.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "",  # noqa: A002  # what it is
+        remote_message: str = "",
+        traceback: str = "",
+        data: object = None,
+        plugin: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin)
+        self.type = type
+        self.remote_message = remote_message
+        self.traceback = traceback
+        self.data = data
+        if traceback:
+            self.add_note(f"The traceback there:\n{traceback.rstrip()}")
+
+
+class CallTimeoutError(CallError, TimeoutError):
+    """Raised when a call was not answered within `timeout` seconds; it has been cancelled."""
+
+    def __init__(self, message: str, *, timeout: float, plugin: str | None = None) -> None:
+        super().__init__(message, plugin=plugin)
+        self.timeout = timeout
+
+
+class CallCancelledError(CallError):
+    """Raised in a method whose caller has cancelled it, and for a call that the plugin gave up."""
+
+
+class InvalidArgumentsError(CallError, TypeError):
+    """Raised when arguments do not fit the method; the message names the argument."""
+
+
+class UnsendableValueError(CallError, TypeError):
+    """Raised when an argument or a result cannot travel over the wire; says which, where and why."""
+
+
+class NotGrantedError(CallError, PermissionError):
+    """Raised when a plugin calls a capability that its host has not granted to it."""
+
+
+class ReentryLimitError(CallError, RecursionError):
+    """Raised when host and plugin call one another, each inside the other's call, too deeply."""
+
+
+class PluginBusyError(CallError):
+    """Raised when a call is refused because too many are being served already."""
 
 
 class NativeCallError(CallError):

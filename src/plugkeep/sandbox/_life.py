@@ -9,7 +9,7 @@ import time
 from enum import Enum
 
 from plugkeep.sandbox._exit_watch import ExitWatch
-from plugkeep.sandbox._io_thread import borrow, give_back
+from plugkeep.channel.io_thread import borrow, give_back
 from plugkeep.sandbox._launch import Launch
 from plugkeep.sandbox._output import Output
 from plugkeep.sandbox._process import Exit, milliseconds

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from plugkeep.sandbox import _io_thread
-from plugkeep.sandbox._io_thread import IoThread, borrow, give_back
+from plugkeep.channel import io_thread as _io_thread
+from plugkeep.channel.io_thread import IoThread, borrow, give_back
 from plugkeep.sandbox._output import Output
 
 

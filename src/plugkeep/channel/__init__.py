@@ -1,0 +1,1 @@
+"""Moves what the wire says between descriptors and whoever waits for it; both ends use it."""
