@@ -32,6 +32,11 @@ def at_most_times(limit: float, unit: str, claim: str, ours: float, peer: float)
     return _row(claim, f"≤ {limit:g} ×", ours, peer, unit, met=ours <= limit * peer)
 
 
+def at_least_times(limit: float, unit: str, claim: str, ours: float, peer: float) -> Row:
+    """Claim that `ours` is at least `limit` times the peer's figure."""
+    return _row(claim, f"≥ {limit:g} ×", ours, peer, unit, met=ours >= limit * peer)
+
+
 def _row(claim: str, target: str, ours: float, peer: float | None, unit: str, *, met: bool) -> Row:
     ratio = ours / peer if peer else None
     return Row(claim=claim, target=target, ours=ours, peer=peer, ratio=ratio, unit=unit, met=met)
