@@ -1,4 +1,4 @@
-"""The one thread that reads what all running processes print, and sees when one ends.
+"""The one thread that reads what nobody else does, and sees when a process ends.
 
 It lives as long as somebody has borrowed it. A thread that has been given back by everyone is
 never used again: the next borrower gets a new one, so that giving back can wait for its end.
@@ -11,6 +11,8 @@ import os
 import select
 import threading
 from typing import Protocol
+
+from plugkeep.channel._attendance import Attendance, Attended
 
 _PATIENCE = 5.0  # seconds to wait for its end, in case a log handler of the host's hangs
 
@@ -28,6 +30,8 @@ class Source(Protocol):
 class IoThread:
     """Pumps each source that it watches, whenever there is something to read.
 
+    Others it attends: they are read by whoever uses them, and by this thread while nobody does.
+
     `threading.Thread.start` waits until the thread has come up; on a busy machine that takes as
     long as the launch of the program for which it is. So a bare thread waits for the first thing
     to read (a line, the end of a process), of which there may be none, and only then starts the
@@ -39,12 +43,14 @@ class IoThread:
         self.ended = False
         self._closes_itself = False
         self._sources: dict[int, Source] = {}
+        self._ending = False
         # Reentrant, for the garbage collector may end a forgotten sandbox at any point.
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._running = _thread.allocate_lock()
         self._epoll = select.epoll()
         self._wake = os.eventfd(0)
+        self._attendance = Attendance(self._epoll, self.wake)
         try:
             self._epoll.register(self._wake, select.EPOLLIN)
             self._running.acquire()
@@ -67,13 +73,32 @@ class IoThread:
                 del self._sources[source.descriptor]
                 self._epoll.unregister(source.descriptor)
 
+    def attend(self, source: Attended) -> None:
+        """Read `source` from now on whenever nobody else does."""
+        with self._lock:
+            self._attendance.add(source)
+
+    def rouse(self, source: Attended) -> None:
+        """Look again whether anybody reads `source`; to be called where it is `dozing`."""
+        self._attendance.rouse(source)
+
+    def leave(self, source: Attended) -> None:
+        """Attend `source` no more; to be called before its descriptors are closed."""
+        with self._lock:
+            self._attendance.remove(source)
+
+    def wake(self) -> None:
+        """Make the thread look around."""
+        os.eventfd_write(self._wake, 1)
+
     def end(self) -> None:
         """Make the thread end, and wait for that."""
         # A log handler may stop the last sandbox, and a thread cannot wait for itself.
         # (By number, for `threading.current_thread` would put a bare thread down for ever.)
         thread = self._thread
         self._closes_itself = thread is not None and thread.ident == threading.get_ident()
-        os.eventfd_write(self._wake, 1)
+        self._ending = True
+        self.wake()
         if not self._closes_itself and self._running.acquire(timeout=_PATIENCE):
             if self._thread is not None:
                 self._thread.join(_PATIENCE)
@@ -81,33 +106,38 @@ class IoThread:
 
     def _wait(self) -> None:
         """Wait for something to read, in a thread of which `threading` knows nothing."""
-        if self._wake in dict(self._epoll.poll()):
+        first = self._epoll.poll()
+        if self._ending:
             self._running.release()
             return
-        self._thread = threading.Thread(target=self._read, name="plugkeep-io", daemon=True)
+        self._thread = threading.Thread(
+            target=self._read, args=(first,), name="plugkeep-io", daemon=True
+        )
         try:
             self._thread.start()
         except RuntimeError:  # there can be no more threads: this one will have to do
             self._thread = None
-            self._read()
+            self._read(first)
 
-    def _read(self) -> None:
+    def _read(self, events: list[tuple[int, int]]) -> None:
         try:
-            while self._turn():
-                pass
+            while self._turn(events):
+                events = self._epoll.poll(self._attendance.timeout)
         finally:
             if self._closes_itself:
                 self._close()
             self._running.release()
 
-    def _turn(self) -> bool:
-        for descriptor, _ in self._epoll.poll():
+    def _turn(self, events: list[tuple[int, int]]) -> bool:
+        for descriptor, _ in events:
             if descriptor == self._wake:
-                return False
-            source = self._sources.get(descriptor)
-            if source is not None and not source.pump():
+                os.eventfd_read(self._wake)
+            elif (source := self._sources.get(descriptor)) is None:
+                self._attendance.ready(descriptor)
+            elif not source.pump():
                 self.forget(source)
-        return True
+        self._attendance.tick()
+        return not self._ending
 
     def _close(self) -> None:
         self._epoll.close()
