@@ -11,22 +11,57 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from plugkeep.errors import ProtocolViolationError, UnsendableValueError
 from plugkeep.wire import messages as m
+from plugkeep.wire.events import (
+    LEVELS,
+    Answer,
+    Cancel,
+    Chunk,
+    Credit,
+    Dropped,
+    Event,
+    Log,
+    Notification,
+    Progress,
+    Refusal,
+    Request,
+    Stop,
+)
 from plugkeep.wire.frames import Frames, Via
 from plugkeep.wire.messages import ErrorObject, Id, Message, shortened
 from plugkeep.wire.ndjson import Ndjson, Noise
-from plugkeep.wire.values import Unsendable, pack_params, unpack_params
+from plugkeep.wire.values import Unsendable, pack_params, unpack, unpack_params
+
+__all__ = [
+    "Answer",
+    "Apart",
+    "Cancel",
+    "Chunk",
+    "Connection",
+    "Credit",
+    "Dropped",
+    "Event",
+    "Log",
+    "Notification",
+    "Progress",
+    "Refusal",
+    "Request",
+    "Sending",
+    "Stop",
+]
 
 #: Buffers up to this size travel in the frame, those from the next on as a memory file, all
 #: between on the socket.
 INLINE: Final = 32 * 1024
 MEMORY: Final = 8 * 1024 * 1024
+#: Nobody waits for longer, and no clock counts further: what is more is cut to it.
+LONGEST_MS: Final = 10**12
 
 Codec = Ndjson | Frames
 
@@ -39,113 +74,22 @@ class Apart(NamedTuple):
 
 
 #: What is to be sent: a line or frame, and the buffers that follow it on the socket.
-Sending = tuple[bytearray, Sequence[Apart]]
+Sending = tuple[bytes | bytearray, Sequence[Apart]]
 
 
-class Request(Struct, gc=False):
-    """The other end calls. It is owed one `answer` or `refuse`."""
+class Flow:
+    """The credit of one stream. Each number is written by one side only, so no lock is needed."""
 
-    id: Id
-    method: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-    #: What values in the arguments refer to; empty for nearly all calls.
-    buffers: Sequence[Any]
-    #: Milliseconds; None: no limit.
-    deadline_ms: int | None
-    #: How many chunks the caller takes; None: it wants no stream.
-    credit: int | None
-    #: Our own call on whose behalf this one is made.
-    within: Id | None
+    __slots__ = ("granted", "used")
 
+    def __init__(self, granted: int) -> None:
+        self.granted = granted
+        self.used = 0
 
-class Answer(Struct, gc=False):
-    """A call of ours has been answered. `waiter` is what was given to `request`."""
-
-    id: Id
-    waiter: Any
-    result: Any
-    error: ErrorObject | None
-    buffers: Sequence[Any]
-
-
-class Chunk(Struct, gc=False):
-    """The next value of a stream that we have asked for."""
-
-    id: Id
-    waiter: Any
-    value: Any
-    buffers: Sequence[Any]
-
-
-class Progress(Struct, gc=False):
-    """How far a call of ours has come."""
-
-    id: Id
-    waiter: Any
-    value: Any
-
-
-class Cancel(Struct, gc=False):
-    """The other end has lost interest in a call that we are serving. Answer it all the same."""
-
-    id: Id
-
-
-class Credit(Struct, gc=False):
-    """The other end takes more chunks of a stream that we are serving."""
-
-    id: Id
-
-
-class Log(Struct, gc=False):
-    """A log record of the plugin's."""
-
-    level: str
-    logger: str
-    message: str
-    fields: dict[str, Any]
-
-
-class Notification(Struct, gc=False):
-    """One that is not the wire's own."""
-
-    method: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-
-
-class Stop(Struct, gc=False):
-    """The stop message of level 0."""
-
-
-class Refusal(Struct, gc=False):
-    """A request that could not be read; `data` is the answer, to be sent."""
-
-    data: bytearray
-    reason: str
-
-
-class Dropped(Struct, gc=False):
-    """Something that came and makes no difference, but should be logged."""
-
-    reason: str
-
-
-Event = (
-    Request
-    | Answer
-    | Chunk
-    | Progress
-    | Cancel
-    | Credit
-    | Log
-    | Notification
-    | Stop
-    | Refusal
-    | Dropped
-    | Noise
-)
+    @property
+    def left(self) -> int:
+        """How many chunks more there may be."""
+        return self.granted - self.used
 
 
 class Connection:
@@ -158,13 +102,13 @@ class Connection:
         self.codec = codec
         #: Our calls that await their answers, each with its waiter.
         self.calls: dict[Id, Any] = {}
-        #: Their calls that await our answers, with the credit that is left; None: no stream.
-        self.serving: dict[Id, int | None] = {}
-        self._credit: dict[Id, int] = {}  # that we have given for our calls, and is not used up
+        #: Their calls that await our answers; those that want a stream with its credit.
+        self.serving: dict[Id, Flow | None] = {}
+        self._flows: dict[Id, Flow] = {}  # of the streams among our calls
         self._numbers = count(1)
-        self._issued = 0
-        self._is_plain = codec.packer.is_plain
+        self._plain = codec.packer.plain
         self._encode = codec.encode
+        self._sole = codec.sole
 
     # --- our calls ------------------------------------------------------------------------
 
@@ -174,7 +118,6 @@ class Connection:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         waiter: Any,
-        *,
         deadline_ms: Any = UNSET,
         credit: Any = UNSET,
         within: Any = UNSET,
@@ -184,28 +127,33 @@ class Connection:
         Raises UnsendableValueError, naming the argument.
         """
         number = next(self._numbers)
-        params = args if args and not kwargs else pack_params(args, kwargs)
-        message = Message(number, method, params, UNSET, UNSET, deadline_ms, credit, within)
+        message = Message(number, method, args, UNSET, UNSET, deadline_ms, credit, within)
+        plain = self._plain
         try:
-            if self._is_plain(args) and (not kwargs or self._is_plain(kwargs.values())):
-                sending: Sending = self._encode(message), ()
-            else:
-                (args, values), buffers = self._pack([args, list(kwargs.values())])
-                message.params = pack_params(args, dict(zip(kwargs, values, strict=True)))
-                sending = self._with_buffers(message, buffers)
+            for value in args:
+                if type(value) not in plain:
+                    break
+            else:  # as in nearly all calls
+                if not kwargs and credit is UNSET:
+                    quick = self._encode(message), ()
+                    self.calls[number] = waiter
+                    return number, quick
+            (packed, values), buffers = self._pack([args, list(kwargs.values())])
+            message.params = pack_params(packed, dict(zip(kwargs, values, strict=True)))
+            sending = self._with_buffers(message, buffers)
         except _UNSENDABLE as error:
             raise self._blame(method, args, kwargs, error) from None
         if credit is not UNSET:
-            self._credit[number] = credit
-        self._issued = number
+            self._flows[number] = Flow(credit)
         self.calls[number] = waiter
         return number, sending
 
     def grant(self, number: Id, amount: int) -> Sending | None:
         """Take `amount` more chunks of a stream; None where it is over already."""
-        if number not in self.calls:
+        flow = self._flows.get(number)
+        if flow is None:
             return None
-        self._credit[number] += amount
+        flow.granted += amount
         return self.notify(m.CREDIT, id=number, n=amount)
 
     def cancel(self, number: Id) -> Sending:
@@ -214,10 +162,15 @@ class Connection:
 
     def give_up(self, number: Id) -> Any:
         """Wait no more for the answer to a call; return its waiter, or None if it is over."""
-        self._credit.pop(number, None)
+        self._flows.pop(number, None)
         return self.calls.pop(number, None)
 
     # --- their calls ----------------------------------------------------------------------
+
+    def credit_left(self, number: Id) -> int:
+        """Return how many chunks of a stream that we serve may be sent now."""
+        flow = self.serving.get(number)
+        return flow.left if flow else 0
 
     def answer(self, number: Id, result: Any) -> Sending:
         """Return what is to be sent as the result. Raises UnsendableValueError; answer otherwise,
@@ -225,39 +178,46 @@ class Connection:
         """
         message = Message(number, UNSET, UNSET, result)
         try:
-            if self._is_plain((result,)):
+            if type(result) in self._plain:
                 sending: Sending = self._encode(message), ()
             else:
                 message.result, buffers = self._pack(result)
                 sending = self._with_buffers(message, buffers)
         except _UNSENDABLE as error:
-            raise UnsendableValueError(f"the result {_why(error)}") from None
+            raise UnsendableValueError(f"the result {self._why(result, error)}") from None
         del self.serving[number]
         return sending
 
     def refuse(self, number: Id | None, code: int, text: str, data: Any = UNSET) -> Sending:
-        """Return what is to be sent as the reason why there is no result."""
+        """Return what is to be sent as the reason why there is no result.
+
+        `data` that cannot travel is left out.
+        """
         if number is not None:
             self.serving.pop(number, None)
         try:
-            return self._encode(Message(number, error=ErrorObject(code, text, data))), ()
+            packed, buffers = self._pack(data) if data is not UNSET else (UNSET, ())
+            error = ErrorObject(code, text, UNSET if buffers else packed)
+            return self._encode(Message(number, error=error)), ()
         except _UNSENDABLE:
-            return self._encode(Message(number, error=ErrorObject(code, ascii(text)[:10_000]))), ()
+            text = text[:_LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
+            return self._encode(Message(number, error=ErrorObject(code, text))), ()
 
     def chunk(self, number: Id, value: Any) -> Sending:
         """Return what is to be sent as the next value of a stream; there must be credit for it.
 
         Raises UnsendableValueError.
         """
-        credit = self.serving[number]
-        assert credit, "no credit"  # noqa: S101  # whoever serves looks first
+        flow = self.serving[number]
+        assert flow and flow.left, "no credit"  # noqa: S101, PT018  # whoever serves looks first
         try:
             packed, buffers = self._pack(value)
             message = Message(UNSET, m.CHUNK, {"id": number, "value": packed})
             sending = self._with_buffers(message, buffers)
         except _UNSENDABLE as error:
-            raise UnsendableValueError(f"the value of the stream {_why(error)}") from None
-        self.serving[number] = credit - 1
+            why = self._why(value, error)
+            raise UnsendableValueError(f"the value of the stream {why}") from None
+        flow.used += 1
         return sending
 
     def notify(self, method: str, **params: Any) -> Sending:
@@ -266,125 +226,172 @@ class Connection:
             packed, buffers = self._pack(params)
             return self._with_buffers(Message(UNSET, method, packed), buffers)
         except _UNSENDABLE as error:
-            raise UnsendableValueError(f"{method} {_why(error)}") from None
+            raise UnsendableValueError(f"{method} {self._why(params, error)}") from None
 
     # --- what comes -----------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:
         """Return what `data` brings about. Raises ProtocolViolationError; all is over, then."""
-        return [self._take(message) for message in self.codec.receive(data)]
+        return list(map(self._take, self.codec.receive(data)))
+
+    def take_plain(self, data: bytes) -> Message | None:
+        """Return the request that `data` is, if it is just one, and one without anything special.
+
+        The quick way for whoever serves one call after another. None: nothing has happened;
+        `receive` it. A request that is returned is owed an answer.
+        """
+        message = self._sole(data)
+        if (
+            message is None
+            or message.method is UNSET
+            or type(message.id) is not int
+            or message.id in self.serving
+            or type(message.params) is not list
+            or message.deadline_ms is not UNSET
+            or message.credit is not UNSET
+            or message.within is not UNSET
+            or message.result is not UNSET
+            or message.error is not UNSET
+        ):
+            return None
+        self.serving[message.id] = None
+        return message
 
     def supply(self, buffer: Any) -> list[Event]:
-        """Take the buffer that the codec `wanted`; return what that brings about."""
+        """Take the buffer that the codec `wanted`; return what that brings about.
+
+        Raises ProtocolViolationError, for there may be messages behind it.
+        """
         assert isinstance(self.codec, Frames)  # noqa: S101  # nobody else wants any
-        return [self._take(message) for message in self.codec.supply(buffer)]
+        return list(map(self._take, self.codec.supply(buffer)))
 
     def _take(self, message: Message | Noise) -> Event:
-        if type(message) is Noise:
+        if isinstance(message, Noise):
             return message
-        method, number = message.method, message.id
+        number, method = message.id, message.method
         if method is UNSET:
-            if number is not UNSET:
-                return self._take_answer(message)
-            return Stop() if message.cmd == "stop" else self._no_message(message)
+            if number is UNSET:
+                return Stop() if message.cmd == "stop" else self._no_message(message)
+            return self._take_answer(number, message)
         if number is UNSET:
             return self._take_notification(method, message)
-        if number is None or number in self.serving:
-            return Dropped(f"a request numbered {number!r}, which is in use: {method!r}")
+        if number is None:
+            return self._no_message(message, "the id of a request is null")
         return self._take_request(number, method, message)
 
-    def _take_answer(self, message: Message) -> Event:
-        number, error = message.id, message.error
-        if (error is UNSET) == (message.result is UNSET):
+    def _take_answer(self, number: Id | None, message: Message) -> Event:
+        error, result = message.error, message.result
+        if (error is UNSET) is (result is UNSET):
             return self._no_message(message)
-        if number is None:
-            return Dropped(f"could not be read by the other end: {shortened(error.message)}")  # type: ignore[union-attr]
-        waiter = self.calls.pop(number, _NOBODY)
-        if waiter is _NOBODY:
-            known = type(number) is int and 0 < number <= self._issued
-            what = "is over, or was given up" if known else "was never made"
-            return Dropped(f"an answer to call {number!r}, which {what}")
-        if self._credit:
-            self._credit.pop(number, None)
+        waiter = _NOBODY if number is None else self.calls.pop(number, _NOBODY)
+        if waiter is _NOBODY or number is None:
+            return self._take_stray(number, message)
+        if self._flows:
+            self._flows.pop(number, None)
         return Answer(
-            number,
-            waiter,
-            message.result,
-            None if error is UNSET else error,
-            () if message.buffers is UNSET else message.buffers,
+            number, waiter, result, None if error is UNSET else error, self._buffers(message)
         )
 
+    def _take_stray(self, number: Id | None, message: Message) -> Event:
+        if number is not None:
+            return Dropped(
+                f"an answer to call {shortened(number)}, which is over, was given up, or was "
+                "never made"
+            )
+        if message.error is UNSET:
+            return self._no_message(message)
+        return Dropped(f"not understood by the other end: {shortened(message.error.message)}")
+
     def _take_request(self, number: Id, method: str, message: Message) -> Event:
-        deadline, credit = message.deadline_ms, message.credit
+        if number in self.serving:
+            return Dropped(
+                f"a call of {shortened(method)} numbered {shortened(number)}, which is in use"
+            )
+        deadline, credit, within = message.deadline_ms, message.credit, message.within
         try:
             if message.result is not UNSET or message.error is not UNSET:
-                raise ValueError("it is a request and an answer at once")  # noqa: TRY301
+                raise ValueError("it is an answer as well")  # noqa: TRY301
             if credit is not UNSET and credit < 1:
                 raise ValueError(f"credit is {credit}, and must be at least 1")  # noqa: TRY301
             args, kwargs = unpack_params(message.params)
         except ValueError as error:
             data, _ = self.refuse(number, m.Code.INVALID_REQUEST, f"not a request: {error}")
-            return Refusal(data, f"a call of {method!r} is not a request: {error}")
-        self.serving[number] = None if credit is UNSET else credit
+            return Refusal(data, f"a call of {shortened(method)} is not a request: {error}")
+        self.serving[number] = None if credit is UNSET else Flow(credit)
         return Request(
             number,
             method,
             args,
             kwargs,
-            () if message.buffers is UNSET else message.buffers,
-            None if deadline is UNSET else deadline,
+            self._buffers(message),
+            None if deadline is UNSET else max(0, min(deadline, LONGEST_MS)),
             None if credit is UNSET else credit,
-            None if message.within is UNSET else message.within,
+            None if within is UNSET else within,
         )
 
     def _take_notification(self, method: str, message: Message) -> Event:
+        if message.result is not UNSET or message.error is not UNSET:
+            return self._no_message(message)
         reader = _NOTIFICATIONS.get(method)
+        if reader is None:
+            return self._take_unknown(method, message)
+        shape, take = reader
         try:
-            if reader is None:
-                return Notification(method, *unpack_params(message.params))
-            shape, take = reader
             params = msgspec.convert({} if message.params is UNSET else message.params, shape)
+            return take(self, params, self._buffers(message))  # type: ignore[no-any-return]
         except (msgspec.ValidationError, ValueError) as error:
             return self._no_message(message, f"{method}: {error}")
-        return take(self, params, message)
 
-    def _take_chunk(self, params: _Chunk, message: Message) -> Event:
-        number = params.id
-        waiter = self.calls.get(number, _NOBODY)
+    def _take_unknown(self, method: str, message: Message) -> Event:
+        try:
+            return Notification(method, *unpack_params(message.params), self._buffers(message))
+        except ValueError as error:
+            return Dropped(f"the notification {shortened(method)}: {error}")
+
+    def _take_chunk(self, params: _Chunk, buffers: Sequence[Any]) -> Event:
+        waiter = self.calls.get(params.id, _NOBODY)
         if waiter is _NOBODY:
             return Dropped("")  # of a stream that was given up: to be expected
-        left = self._credit.get(number, 0)
-        if not left:
-            raise ProtocolViolationError(f"call {number!r} was sent a chunk without credit")
-        self._credit[number] = left - 1
-        buffers = () if message.buffers is UNSET else message.buffers
-        return Chunk(number, waiter, params.value, buffers)
+        flow = self._flows.get(params.id)
+        if flow is None or not flow.left:
+            raise ProtocolViolationError(
+                f"call {shortened(params.id)} was sent a chunk without credit"
+            )
+        flow.used += 1
+        return Chunk(params.id, waiter, params.value, buffers)
 
-    def _take_credit(self, params: _Credit, _: Message) -> Event:
-        credit = self.serving.get(params.id)
-        if credit is None:
+    def _take_credit(self, params: _Credit, _: Sequence[Any]) -> Event:
+        flow = self.serving.get(params.id)
+        if flow is None:
             return Dropped("")  # the stream has ended meanwhile
-        self.serving[params.id] = min(credit + params.n, _MOST_CREDIT)
+        flow.granted += params.n
         return Credit(params.id)
 
-    def _take_progress(self, params: _Chunk, message: Message) -> Event:
+    def _take_progress(self, params: _Chunk, buffers: Sequence[Any]) -> Event:
         waiter = self.calls.get(params.id, _NOBODY)
-        return Dropped("") if waiter is _NOBODY else Progress(params.id, waiter, params.value)
+        if waiter is _NOBODY:
+            return Dropped("")
+        return Progress(params.id, waiter, params.value, buffers)
 
-    def _take_cancel(self, params: _Cancel, _: Message) -> Event:
+    def _take_cancel(self, params: _Cancel, _: Sequence[Any]) -> Event:
         return Cancel(params.id) if params.id in self.serving else Dropped("")
 
-    def _take_log(self, params: _Log, _: Message) -> Event:
-        return Log(params.level, params.logger, params.message, params.fields)
+    def _take_log(self, params: _Log, buffers: Sequence[Any]) -> Event:
+        level = params.level if params.level in LEVELS else "info"
+        return Log(level, params.logger, params.message, unpack(params.fields, buffers))
 
     def _no_message(self, message: Message, reason: str = "") -> Event:
         """At level 1 there is a next line; at level 2 whoever sends this is broken."""
         shown = shortened(message)
         if self.codec.level == 1:
             return Noise(shown, reason or "it is neither a request nor an answer")
-        raise ProtocolViolationError(f"not a message: {reason or shown}")
+        raise ProtocolViolationError(f"not a message: {f'{reason}; ' if reason else ''}{shown}")
 
     # --- values ---------------------------------------------------------------------------
+
+    def _buffers(self, message: Message) -> Sequence[Any]:
+        buffers: list[Any] | UnsetType = message.buffers
+        return () if buffers is UNSET or self.codec.level == 1 else buffers
 
     def _pack(self, value: Any) -> tuple[Any, list[memoryview]]:
         return self.codec.packer.pack(value)
@@ -394,29 +401,62 @@ class Connection:
         if not buffers:
             return self._encode(message), ()
         assert isinstance(self.codec, Frames)  # noqa: S101  # at level 1 packing had refused them
-        routes = [(buffer, _route(buffer)) for buffer in buffers]
-        message.buffers = [_announcement(buffer, via) for buffer, via in routes]
-        inline = tuple(buffer for buffer, via in routes if via is None)
-        apart = [Apart(buffer, via) for buffer, via in routes if via is not None]
+        self.codec.check_buffers(buffers)
+        inline: list[memoryview] = []
+        apart: list[Apart] = []
+        message.buffers = []
+        for buffer in buffers:
+            via = _route(buffer)
+            if via is None:
+                inline.append(buffer)
+                message.buffers.append(buffer.nbytes)
+            else:
+                apart.append(Apart(buffer, via))
+                message.buffers.append({"size": buffer.nbytes, "via": via})
         return self.codec.encode(message, inline), apart
 
     def _blame(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
     ) -> UnsendableValueError:
         """Say which argument cannot travel."""
-        named = [*((f"argument {i + 1}", value) for i, value in enumerate(args)), *kwargs.items()]
-        for name, value in named:
-            try:
-                packed, _ = self.codec.packer.pack(value)
-                self._encode(Message(params=packed))
-            except _UNSENDABLE as its_own:
-                what = name if name.startswith("argument ") else f"argument {name!r}"
-                return UnsendableValueError(f"{what} of {method!r} {_why(its_own)}")
-        return UnsendableValueError(f"the arguments of {method!r}: {_why(error)}")
+        named = [*((f"argument {i + 1}", value) for i, value in enumerate(args))]
+        named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+        for what, value in named:
+            if why := self._complaint(value):
+                return UnsendableValueError(f"{what} of {method!r} {why}")
+        return UnsendableValueError(f"the arguments of {method!r}: {_read(error)}")
+
+    def _why(self, value: Any, error: Exception) -> str:
+        """Say why `value` could not be sent, and where in it; `error` is what became of it."""
+        return self._complaint(value) or _read(error)
+
+    def _complaint(self, value: Any) -> str:
+        packer = self.codec.packer
+        try:
+            packer.examine(value)
+            self._encode(Message(params=packer.pack(value)[0]))
+        except _UNSENDABLE as error:
+            return _read(error)
+        return ""
+
+
+def _read(error: Exception) -> str:
+    """Return what `error` has against a value, as the end of a sentence."""
+    if isinstance(error, Unsendable):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "is nested too deeply, or within itself"
+    return f"cannot be encoded: {error}"
+
+
+def _route(buffer: memoryview) -> Via | None:
+    if buffer.nbytes < INLINE:
+        return None
+    return "socket" if buffer.nbytes < MEMORY else "memory"
 
 
 _NOBODY: Any = object()
-_MOST_CREDIT = 1_000_000_000
+_LONGEST_TEXT = 10_000  # of an error that could not be sent whole
 _UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
@@ -431,7 +471,7 @@ class _Chunk(Struct):
 
 class _Credit(Struct):
     id: Id
-    n: int
+    n: Annotated[int, Meta(ge=1)]
 
 
 class _Log(Struct):
@@ -441,6 +481,7 @@ class _Log(Struct):
     fields: dict[str, Any] = {}
 
 
+#: Notifications of the wire's own: what their params are, and who takes them.
 _NOTIFICATIONS: dict[str, tuple[type[Struct], Any]] = {
     m.CANCEL: (_Cancel, Connection._take_cancel),
     m.CHUNK: (_Chunk, Connection._take_chunk),
@@ -448,20 +489,3 @@ _NOTIFICATIONS: dict[str, tuple[type[Struct], Any]] = {
     m.PROGRESS: (_Chunk, Connection._take_progress),
     m.LOG: (_Log, Connection._take_log),
 }
-
-
-def _route(buffer: memoryview) -> Via | None:
-    if buffer.nbytes < INLINE:
-        return None
-    return "socket" if buffer.nbytes < MEMORY else "memory"
-
-
-def _announcement(buffer: memoryview, via: Via | None) -> Any:
-    return buffer.nbytes if via is None else {"size": buffer.nbytes, "via": via}
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, Unsendable):
-        where = "".join(f"[{key!r}]" for key in error.where)
-        return f"{f'at {where} ' if where else ''}{error.reason}"
-    return f"cannot be encoded: {error}"

@@ -7,6 +7,8 @@ beside, as raw bytes or as the descriptor of a memory file; the message announce
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final, Literal, NamedTuple
 
@@ -14,12 +16,12 @@ import msgspec
 from msgspec import UNSET
 
 from plugkeep.errors import ProtocolViolationError
-from plugkeep.wire.messages import Message, shortened
+from plugkeep.wire.messages import UNDECODABLE, Message, shortened
 from plugkeep.wire.values import Packer
 
 HEADER: Final = Struct("<III")
 HEADER_SIZE: Final = HEADER.size
-#: Limits of what a peer may send, in bytes; checked before anything is allocated.
+#: Limits of what may travel, in bytes; checked before anything is allocated.
 MAX_MESSAGE: Final = 64 * 1024 * 1024
 MAX_BUFFERS: Final = 1024 * 1024 * 1024
 MAX_BUFFER_COUNT: Final = 1024
@@ -27,8 +29,18 @@ MAX_BUFFER_COUNT: Final = 1024
 CodecName = Literal["msgpack", "json"]
 Via = Literal["socket", "memory"]
 
+
+def _refuse_extension(code: int, _: memoryview) -> None:
+    raise ValueError(f"extension type {code} of msgpack does not travel")
+
+
 _ENCODERS: dict[str, Any] = {"msgpack": msgspec.msgpack.Encoder, "json": msgspec.json.Encoder}
-_DECODERS: dict[str, Any] = {"msgpack": msgspec.msgpack.Decoder, "json": msgspec.json.Decoder}
+_DECODERS: dict[str, Any] = {
+    "msgpack": lambda: msgspec.msgpack.Decoder(Message, ext_hook=_refuse_extension),
+    "json": lambda: msgspec.json.Decoder(Message),
+}
+_pack_header = HEADER.pack
+_read_header = HEADER.unpack_from
 
 
 class Wanted(NamedTuple):
@@ -41,7 +53,8 @@ class Wanted(NamedTuple):
 class Frames:
     """Frames in, messages out, and the other way round.
 
-    While `wanted` is set, the next buffer has to come from the socket: `supply` it.
+    While `wanted` is set, the next buffer has to come from the socket: `supply` it, and read no
+    frames meanwhile, for none of them could come out.
     """
 
     level = 2
@@ -60,32 +73,42 @@ class Frames:
         self._max_buffers = max_buffers
         self._partial = bytearray()
         self._needed = 0  # so many bytes there must be before there is more to be read
-        self._incomplete: Message | None = None  # it awaits buffers
-        self._encode_into = _ENCODERS[codec]().encode_into
-        self.decode = _DECODERS[codec](Message).decode
+        self._incomplete: Message | None = None  # it awaits buffers,
+        self._missing: deque[int] = deque()  # these of its list
+        self._encode = _ENCODERS[codec]().encode
+        self._decode = _DECODERS[codec]().decode
 
-    def encode(self, message: Message, inline: tuple[memoryview, ...] = ()) -> bytearray:
-        """Return `message` as a frame, with `inline` behind it."""
-        frame = bytearray()
-        self._encode_into(message, frame, HEADER_SIZE)
-        size = len(frame) - HEADER_SIZE
+    # --- out ------------------------------------------------------------------------------
+
+    def encode(self, message: Message, inline: Sequence[memoryview] = ()) -> bytes:
+        """Return `message` as a frame, with `inline` behind it.
+
+        Raises what msgspec does for what it cannot encode, and ValueError for a message that is
+        too large.
+        """
+        body = self._encode(message)
+        size = len(body)
         if size > self._max_message:
             raise ValueError(f"a message of {size} bytes is over the limit of {self._max_message}")
-        for buffer in inline:
-            frame += buffer
-        HEADER.pack_into(frame, 0, len(frame) - HEADER_SIZE, size, 0)
-        return frame
+        if not inline:
+            return _pack_header(size, size, 0) + body  # type: ignore[no-any-return]
+        length = size + sum(buffer.nbytes for buffer in inline)
+        return b"".join((_pack_header(length, size, 0), body, *inline))
 
     def append(self, message: Message, batch: bytearray) -> None:
         """Encode `message` behind what `batch` has already."""
-        start = len(batch)
-        batch += _ROOM
-        self._encode_into(message, batch, -1)
-        size = len(batch) - start - HEADER_SIZE
-        if size > self._max_message:
-            del batch[start:]
-            raise ValueError(f"a message of {size} bytes is over the limit of {self._max_message}")
-        HEADER.pack_into(batch, start, size, size, 0)
+        batch += self.encode(message)
+
+    def check_buffers(self, buffers: Sequence[memoryview]) -> None:
+        """Raise ValueError where no message may have so many buffers, or such large ones."""
+        if len(buffers) > MAX_BUFFER_COUNT:
+            raise ValueError(
+                f"{len(buffers)} buffers are over the limit of {MAX_BUFFER_COUNT} in a message"
+            )
+        if (size := sum(buffer.nbytes for buffer in buffers)) > self._max_buffers:
+            raise ValueError(f"{size} bytes of buffers are over the limit of {self._max_buffers}")
+
+    # --- in -------------------------------------------------------------------------------
 
     def sole(self, data: bytes) -> Message | None:
         """Return the message that `data` is, if it is just one and nothing is left from before.
@@ -93,14 +116,11 @@ class Frames:
         Else None, and nothing has happened: `receive` it.
         """
         size = len(data) - HEADER_SIZE
-        if self._partial or size <= 0 or self.wanted:
-            return None
-        length, message_length, flags = HEADER.unpack_from(data)
-        if length != size or message_length != size or flags:
+        if size <= 0 or self._partial or self.wanted or _read_header(data) != (size, size, 0):
             return None
         try:
-            message: Message = self.decode(memoryview(data)[HEADER_SIZE:])
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+            message: Message = self._decode(data[HEADER_SIZE:])
+        except UNDECODABLE:
             return None
         return message if message.buffers is UNSET else None
 
@@ -109,14 +129,14 @@ class Frames:
 
         Raises ProtocolViolationError where it breaks a rule.
         """
-        if self._partial:
+        if self._partial or self.wanted:
             self._partial += data
-            if self.wanted or len(self._partial) < self._needed:
+            if self.wanted:
+                self._check_patience()
                 return []
-            data, self._partial = self._partial, bytearray()  # type: ignore[assignment]
-        elif self.wanted:
-            self._partial += data
-            return []
+            if len(self._partial) < self._needed:
+                return []
+            return self._parse_partial()
         return self._parse(data)
 
     def supply(self, buffer: Any) -> list[Message]:
@@ -124,49 +144,51 @@ class Frames:
         message = self._incomplete
         assert message is not None  # noqa: S101  # something is wanted, then
         buffers: list[Any] = message.buffers  # type: ignore[assignment]
-        buffers[next(i for i, each in enumerate(buffers) if type(each) is Wanted)] = buffer
-        self.wanted = next((each for each in buffers if type(each) is Wanted), None)
-        if self.wanted:
+        buffers[self._missing.popleft()] = buffer
+        if self._missing:
+            self.wanted = buffers[self._missing[0]]
             return []
-        self._incomplete = None
-        rest, self._partial = self._partial, bytearray()
-        return [message, *self._parse(rest)]
+        self._incomplete = self.wanted = None
+        return [message, *self._parse_partial()]
+
+    def _parse_partial(self) -> list[Message]:
+        data, self._partial = self._partial, bytearray()
+        return self._parse(data)
 
     def _parse(self, data: bytes | bytearray) -> list[Message]:
         messages: list[Message] = []
-        view = memoryview(data)
         position, end = 0, len(data)
-        while end - position >= HEADER_SIZE:
-            length, message_length, flags = HEADER.unpack_from(data, position)
-            if message_length > self._max_message or length != message_length or flags:
+        self._needed = 0
+        while position + HEADER_SIZE <= end:
+            length, message_length, flags = _read_header(data, position)
+            if length != message_length or length > _SMALL or flags:
                 self._check_header(length, message_length, flags)
             start = position + HEADER_SIZE
             if start + length > end:
+                self._needed = HEADER_SIZE + length
                 break
-            try:
-                message: Message = self.decode(view[start : start + message_length])
-            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                raise ProtocolViolationError(
-                    f"a frame holds no message: {error}; it begins "
-                    f"{shortened(view[start : start + message_length])}"
-                ) from error
             position = start + length
+            body: Any = data[start:position]
+            if length > _SMALL:
+            try:
+                message: Message = self._decode(body)
+            except UNDECODABLE as error:
+                raise _no_message(body, error) from error
             if message.buffers is not UNSET or length != message_length:
-                self._attach(message, view[start + message_length : position])
+                self._attach(message, memoryview(data)[start + message_length : position])
                 if self.wanted:
-                    self._incomplete = message
                     break
             messages.append(message)
-        self._keep(view[position:])
+        if position < end:
+            self._partial += data[position:]
         return messages
 
-    def _keep(self, rest: memoryview) -> None:
-        """Keep the beginning of a frame, and note how much of it there must be to go on."""
-        self._needed = 0
-        if rest:
-            self._partial += rest
-            if len(rest) >= HEADER_SIZE and not self.wanted:
-                self._needed = HEADER_SIZE + HEADER.unpack_from(rest)[0]
+    def _check_patience(self) -> None:
+        """What comes while a buffer is awaited has to be kept, and that not without limit."""
+        if len(self._partial) > self._max_message + HEADER_SIZE:
+            raise ProtocolViolationError(
+                f"{len(self._partial)} bytes of frames came before a buffer that was announced"
+            )
 
     def _check_header(self, length: int, message_length: int, flags: int) -> None:
         if flags:
@@ -185,41 +207,51 @@ class Frames:
 
     def _attach(self, message: Message, inline: memoryview) -> None:
         """Put the inline buffers into the message, and a `Wanted` for each of the others."""
-        announced = () if message.buffers is UNSET else message.buffers
+        announced = [] if message.buffers is UNSET else message.buffers
         if len(announced) > MAX_BUFFER_COUNT:
             raise ProtocolViolationError(
                 f"a message announces {len(announced)} buffers; {MAX_BUFFER_COUNT} may be"
             )
-        buffers: list[Any] = []
-        position = total = 0
-        for each in announced:
-            wanted = _announced(each)
-            total += wanted.size
-            if total > self._max_buffers:
-                raise ProtocolViolationError(
-                    f"a message announces over {self._max_buffers} bytes of buffers"
-                )
-            if type(each) is int:
-                buffers.append(bytes(inline[position : position + each]))
-                position += each
-            else:
-                buffers.append(wanted)
-        if position != len(inline):
+        sizes = [_size(entry) for entry in announced]
+        if sum(sizes) > self._max_buffers:
             raise ProtocolViolationError(
-                f"a frame holds {len(inline)} bytes of buffers, and announces {position}"
+                f"a message announces {sum(sizes)} bytes of buffers; {self._max_buffers} may be"
             )
-        message.buffers = buffers
-        self.wanted = next((each for each in buffers if type(each) is Wanted), None)
+        expected = sum(entry for entry in announced if type(entry) is int)
+        if expected != len(inline):
+            raise ProtocolViolationError(
+                f"a frame holds {len(inline)} bytes of buffers, and announces {expected}"
+            )
+        position = 0
+        for index, entry in enumerate(announced):
+            if type(entry) is int:
+                announced[index] = bytes(inline[position : position + entry])
+                position += entry
+            elif sizes[index]:
+                announced[index] = Wanted(sizes[index], entry["via"])
+                self._missing.append(index)
+            else:
+                announced[index] = b""  # there is nothing to wait for
+        if self._missing:
+            self._incomplete, self.wanted = message, announced[self._missing[0]]
 
 
-_ROOM = bytes(HEADER_SIZE)
+def _cut(data: bytes | bytearray, start: int, end: int) -> bytes | bytearray | memoryview:
+    """Return a part of `data`: what is small is copied in less time than it takes to make a view."""
+    return data[start:end] if end - start < _SMALL else memoryview(data)[start:end]
 
 
-def _announced(entry: Any) -> Wanted:
+_SMALL = 16 * 1024
+
+
+def _size(entry: Any) -> int:
+    """Return the size of the buffer that is announced so."""
     if type(entry) is int and entry >= 0:
-        return Wanted(entry, "socket")
+        return entry
     if type(entry) is dict:
         size, via = entry.get("size"), entry.get("via")
-        if type(size) is int and size >= 0 and via in ("socket", "memory"):
-            return Wanted(size, via)
+        if type(size) is int and (
+            (via == "socket" and size >= 0) or (via == "memory" and size > 0)
+        ):
+            return size
     raise ProtocolViolationError(f"a message announces the buffer {shortened(entry)}")

@@ -6,7 +6,7 @@ import reprlib
 from enum import IntEnum
 from typing import Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, MsgspecError, Struct, UnsetType
 
 #: Each end numbers its own calls; others than we may use texts.
 Id = int | str
@@ -74,6 +74,10 @@ class Message(Struct, tag_field="jsonrpc", tag="2.0", gc=False):
     cmd: str | UnsetType = UNSET
 
 
+#: What decoding raises for what is no message: ValueError where it is not UTF-8, RecursionError
+#: where it is nested too deeply.
+UNDECODABLE: Final = (MsgspecError, ValueError, RecursionError)
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 120
 _short.maxdict = _short.maxlist = 4
@@ -81,7 +85,10 @@ _short.maxlevel = 3
 
 
 def shortened(value: object) -> str:
-    """Return what was received as it can be shown in an error, in bounded length."""
-    if isinstance(value, (bytearray, memoryview)):
-        value = bytes(value[:200])
+    """Return what was received as it can be shown in an error, in bounded length and time."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        value = bytes(value[:100])
+    elif isinstance(value, Message):
+        members = {name: getattr(value, name) for name in value.__struct_fields__}
+        value = {name: member for name, member in members.items() if member is not UNSET}
     return _short.repr(value)

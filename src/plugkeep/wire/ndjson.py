@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 
 from plugkeep.errors import ProtocolViolationError
-from plugkeep.wire.messages import Message, shortened
+from plugkeep.wire.messages import UNDECODABLE, Message, shortened
 from plugkeep.wire.values import Packer
 
-#: A line that has not ended after so many bytes is refused.
+#: A line longer than this, in bytes, is refused.
 MAX_LINE: Final = 64 * 1024 * 1024
 
 
@@ -38,33 +38,30 @@ class Ndjson:
         self._max_line = max_line
         self._partial = bytearray()
         self._searched = 0  # of the partial line so much is known to hold no newline
-        self._encoder = msgspec.json.Encoder()
-        self._decoder = msgspec.json.Decoder(Message)
-        self._encode_into = self._encoder.encode_into
-        self.decode = self._decoder.decode
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(Message).decode
 
-    def encode(self, message: Message) -> bytearray:
+    def encode(self, message: Message) -> bytes:
         """Return `message` as a line. Raises what msgspec does for what it cannot encode."""
-        line = bytearray()
-        self._encode_into(message, line)
-        line += b"\n"
-        return line
+        line = self._encode(message)
+        if len(line) > self._max_line:
+            raise ValueError(f"a line of {len(line)} bytes is over the limit of {self._max_line}")
+        return line + b"\n"
 
     def append(self, message: Message, batch: bytearray) -> None:
         """Encode `message` behind what `batch` has already."""
-        self._encode_into(message, batch, -1)
-        batch += b"\n"
+        batch += self.encode(message)
 
     def sole(self, data: bytes) -> Message | None:
         """Return the message that `data` is, if it is just one and nothing is left from before.
 
         Else None, and nothing has happened: `receive` it.
         """
-        if self._partial or data.find(b"\n") != len(data) - 1:
+        if self._partial or data.find(b"\n") != len(data) - 1 or len(data) > self._max_line:
             return None
         try:
-            return self.decode(data)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return self._decode(data)
+        except UNDECODABLE:
             return None
 
     def receive(self, data: bytes) -> list[Message | Noise]:
@@ -72,46 +69,51 @@ class Ndjson:
 
         Raises ProtocolViolationError for a line longer than the limit.
         """
-        if self._partial:
-            self._partial += data
-            end = self._partial.rfind(b"\n", self._searched) + 1
-            if not end:
-                self._searched = len(self._partial)
-                self._check_length()
-                return []
-            data = bytes(self._partial[:end])
-            del self._partial[:end]
-        else:
-            end = data.rfind(b"\n") + 1
-            self._partial += data[end:]
-            data = data[:end]
-        self._searched = len(self._partial)
-        self._check_length()
+        partial = self._partial
+        if partial or not data.endswith(b"\n"):
+            partial += data
+            end = partial.rfind(b"\n", self._searched) + 1
+            data = bytes(memoryview(partial)[:end])
+            del partial[:end]
+            self._searched = len(partial)
+            self._check_length(partial)
         return self._decode_all(data) if data else []
 
     def rest(self) -> list[Message | Noise]:
         """Return what is left when nothing more will come: a last line without its newline."""
-        data, self._partial = bytes(self._partial), bytearray()
-        return self._decode_all(data) if data.strip() else []
+        data, self._partial, self._searched = bytes(self._partial), bytearray(), 0
+        return self._decode_all(data + b"\n") if data else []
 
-    def _decode_all(self, lines: bytes) -> list[Message | Noise]:
+    def _decode_all(self, data: bytes) -> list[Message | Noise]:
+        lines = data.split(b"\n")
+        lines.pop()  # what is behind the last newline: nothing
+        if len(data) > self._max_line:
+            for line in lines:
+                self._check_length(line)
         try:
-            return self._decoder.decode_lines(lines)  # type: ignore[return-value]
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return list(self._decode_each(lines.split(b"\n")))
+            return list(map(self._decode, lines))
+        except UNDECODABLE:
+            return list(self._decode_each(lines))
 
     def _decode_each(self, lines: Iterable[bytes]) -> Iterator[Message | Noise]:
         for line in lines:
-            if not line or line.isspace():
+            if not (text := line.lstrip()):
                 continue
-            try:
-                yield self.decode(line)
-            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                looks_like_one = line.lstrip()[:1] == b"{"
-                yield Noise(line.decode("utf-8", "replace"), str(error) if looks_like_one else "")
+            reason = ""
+            if text[0] == _BRACE:
+                try:
+                    yield self._decode(text)
+                except UNDECODABLE as error:
+                    reason = str(error)
+                else:
+                    continue
+            yield Noise(line.decode("utf-8", "replace"), reason)
 
-    def _check_length(self) -> None:
-        if len(self._partial) > self._max_line:
+    def _check_length(self, line: bytes | bytearray) -> None:
+        if len(line) > self._max_line:
             raise ProtocolViolationError(
-                f"a line is longer than {self._max_line} bytes; it begins {shortened(self._partial)}"
+                f"a line is longer than {self._max_line} bytes; it begins {shortened(line)}"
             )
+
+
+_BRACE = ord("{")
