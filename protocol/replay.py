@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,14 @@ def load(name: str) -> Transcript:
         codec=header.get("codec"),
         lines=tuple(Line(f"{path.name}:{n}", each) for n, each in enumerate(events, start=2)),
     )
+
+
+def together(names: Sequence[str]) -> Transcript:
+    """Return one transcript of several, to be played in one life of a plugin."""
+    first, *others = map(load, names)
+    lines = (line for each in (first, *others) for line in each.lines)
+    needs = {method for each in (first, *others) for method in each.needs}
+    return replace(first, lines=tuple(lines), needs=tuple(needs))
 
 
 def transcripts(tests: str, level: int) -> list[Transcript]:
@@ -269,8 +277,9 @@ class Player:
 
     def _check_ready(self, ready: Message) -> None:
         level = ready.get("wire", 0)
-        if level not in self.transcript.levels or level > self.plugin.level:
-            raise MismatchError(f"it chooses level {level}")
+        # A host of level 0 does not look at the member; a plugin need not look at what is offered.
+        if self.plugin.offered and level not in self.transcript.levels:
+            raise MismatchError(f"it chooses level {level}, where {self.plugin.offered} is offered")
         self.plugin.codec = ready.get("codec", "json")
         if self.transcript.codec not in (None, self.plugin.codec):
             raise SkippedError(f"it speaks {self.plugin.codec}")

@@ -37,11 +37,10 @@ class Plugin:
     `printed` is what came on stdout and was no message.
     """
 
-    level = 1
-
     def __init__(self, command: Sequence[str], *, offer: int) -> None:
         self.printed: list[str] = []
         self.codec = "json"
+        self.offered = offer
         self._stdout = b""
         self._was_ready = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`)
@@ -177,8 +176,6 @@ class Plugin:
 
 class FramedPlugin(Plugin):
     """A running plugin at level 2: frames on pipes of their own, and buffers."""
-
-    level = 2
 
     def __init__(self, command: Sequence[str], *, offer: int) -> None:
         self._frames = bytearray()
