@@ -106,7 +106,9 @@ def values(message: Message, buffers: Sequence[bytes]) -> Message:
         plain["result"] = _value(plain["result"], beside)
     if message.get("method") == "$/chunk":
         plain["params"] = {k: _value(v, beside) for k, v in plain["params"].items()}
-    elif not message.get("method", "$/").startswith("$/"):
+    elif message.get("method", "$/").startswith("$/"):
+        plain["params"] = plain.get("params") or {}
+    else:
         plain["params"] = _arguments(plain.get("params", []), beside)
     return plain
 

@@ -156,7 +156,7 @@ def perform(call):
 def arguments(call):
     params = call.params
     if call.method.startswith("$/"):
-        return [], params
+        return [], params or {}
     if isinstance(params, list):
         return params, {}
     if not isinstance(params, dict):
