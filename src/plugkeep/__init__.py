@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from plugkeep._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from plugkeep.current import CurrentCall as CurrentCall
+    from plugkeep.current import current_call as current_call
     from plugkeep.discovery import discover_directory as discover_directory
     from plugkeep.discovery import discover_entry_points as discover_entry_points
     from plugkeep.errors import *  # noqa: F403
@@ -27,24 +29,36 @@ if TYPE_CHECKING:
     from plugkeep.plugin import Plugin as Plugin
     from plugkeep.plugin import Requiring as Requiring
     from plugkeep.plugin import RouteProvider as RouteProvider
+    from plugkeep.plugin import expose as expose
     from plugkeep.registry import Registry as Registry
     from plugkeep.routing import Route as Route
     from plugkeep.routing import RouteTable as RouteTable
     from plugkeep.routing import follow_routes as follow_routes
     from plugkeep.routing import register_route_providers as register_route_providers
+    from plugkeep.runner import serve as serve
     from plugkeep.sandbox import ExecSandbox as ExecSandbox
     from plugkeep.spec import PluginSpec as PluginSpec
 
 _HOMES = {
+    "current": ("CurrentCall", "current_call"),
     "discovery": ("discover_directory", "discover_entry_points"),
     "factories": ("FactoryRegistry",),
     "host": ("Host",),
     "lifecycle": ("State",),
     "loaders": ("get_include", "load", "load_so"),
     "loaders.native": ("NativePlugin",),
-    "plugin": ("Configurable", "Dependent", "Factory", "Plugin", "Requiring", "RouteProvider"),
+    "plugin": (
+        "Configurable",
+        "Dependent",
+        "Factory",
+        "Plugin",
+        "Requiring",
+        "RouteProvider",
+        "expose",
+    ),
     "registry": ("Registry",),
     "routing": ("Route", "RouteTable", "follow_routes", "register_route_providers"),
+    "runner": ("serve",),
     "sandbox": ("ExecSandbox",),
     "spec": ("PluginSpec",),
 }

@@ -8,7 +8,16 @@ is described by a protocol of its own here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    overload,
+    runtime_checkable,
+)
 
 if TYPE_CHECKING:
     from plugkeep.routing import Route
@@ -122,3 +131,117 @@ def examine(value: object) -> tuple[str, str]:
         if not callable(found):
             return name, f"its method {method}() is not callable"
     return name, ""
+
+
+# --- Methods that callers may reach -----------------------------------------------------------
+
+
+class Exposure(NamedTuple):
+    """What `expose` has noted about a method."""
+
+    #: What callers call it; None: as it is called in the class.
+    name: str | None
+    threaded: bool
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+_MARK = "__plugkeep_exposed__"
+
+
+@overload
+def expose(method: Method, /) -> Method: ...
+@overload
+def expose(*, threaded: bool = False, name: str | None = None) -> Callable[[Method], Method]: ...
+def expose(
+    method: Callable[..., Any] | None = None, /, *, threaded: bool = False, name: str | None = None
+) -> Any:
+    """Mark a method as one that callers may reach, where the plugin runs in a process of its own.
+
+    Plain methods run one at a time on the process's main thread, ``async def`` ones on its event
+    loop, `threaded` ones on threads of their own. A generator, plain or asynchronous, is a
+    stream. `name` is what callers call it, if that is another name than it has in the class. A
+    method that overrides one that is marked is marked, too.
+
+    Raises TypeError for what is no method, and where a parameter is called ``timeout``: callers
+    could not set it, for ``call(..., timeout=1.0)`` is about the call itself.
+    """
+    if method is None:
+        return lambda function: _mark(function, Exposure(name, threaded))
+    return _mark(method, Exposure(name, threaded))
+
+
+def exposed(plugin: object) -> dict[str, tuple[str, Exposure]]:
+    """Return, by the names for callers, the attributes of `plugin` that `expose` has marked.
+
+    Nothing of the plugin runs: properties are not asked.
+    """
+    found: dict[str, tuple[str, Exposure]] = {}
+    for attribute in _attributes(plugin):
+        for owner in (*_instance(plugin), *map(vars, type(plugin).__mro__)):
+            exposure = getattr(_inner(owner.get(attribute)), _MARK, None)
+            if isinstance(exposure, Exposure):
+                found[exposure.name or attribute] = attribute, exposure
+                break
+    return found
+
+
+def _attributes(plugin: object) -> list[str]:
+    """Return the names of all attributes but those taken back, by None as the value."""
+    values: dict[str, object] = {}
+    for owner in (*map(vars, reversed(type(plugin).__mro__)), *_instance(plugin)):
+        values.update(owner)
+    return [name for name, value in values.items() if value is not None]
+
+
+def _instance(plugin: object) -> tuple[Mapping[str, Any], ...]:
+    members = getattr(plugin, "__dict__", None)
+    return (members,) if isinstance(members, dict) else ()
+
+
+def _inner(value: Any) -> Any:
+    return value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+
+
+def _mark(method: Any, exposure: Exposure) -> Any:
+    function = _inner(method)
+    if isinstance(function, (property, type)) or not callable(function):
+        kind = "a class" if isinstance(function, type) else type(function).__name__
+        _refuse(method, f"it is {kind}, and only methods can be called from outside")
+    name = exposure.name
+    if name is not None and (not isinstance(name, str) or not name or name.startswith(_TAKEN)):
+        _refuse(
+            method,
+            f"its name for callers is {name!r}; names are texts, and not empty, "
+            "and do not begin with '$/' or 'host.'",
+        )
+    if "timeout" in _parameters(function):
+        _refuse(
+            method,
+            "it has a parameter 'timeout', which callers could never set: "
+            "call(..., timeout=1.0) is about the call itself. Call it something else; "
+            "plugkeep.current_call().remaining tells how much time the caller has",
+        )
+    try:
+        setattr(function, _MARK, exposure)
+    except AttributeError:
+        _refuse(method, f"a {type(function).__name__} cannot be marked; wrap it in a method")
+    return method
+
+
+_TAKEN = ("$/", "host.")
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    """Return the names of the parameters; by hand, for importing `inspect` takes long."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ()
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return names
+
+
+def _refuse(method: Any, reason: str) -> NoReturn:
+    name = getattr(_inner(method), "__qualname__", None) or repr(method)
+    raise TypeError(f"{name} cannot be exposed: {reason}")
