@@ -9,12 +9,12 @@ Both ends may call. Each numbers its own calls, and owes an answer to each of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct
 
 from plugkeep.errors import ProtocolViolationError, UnsendableValueError
 from plugkeep.wire import messages as m
@@ -71,6 +71,8 @@ class Apart(NamedTuple):
 
     buffer: memoryview
     via: Via
+    #: The memory file that it is to be written to, as `Connection.reserve` has given it.
+    file: Any = None
 
 
 #: What is to be sent: a line or frame, and the buffers that follow it on the socket.
@@ -105,6 +107,8 @@ class Connection:
         #: Their calls that await our answers; those that want a stream with its credit.
         self.serving: dict[Id, Flow | None] = {}
         self._flows: dict[Id, Flow] = {}  # of the streams among our calls
+        #: Gives a file for a buffer of so many bytes to travel in; None: it has to go another way.
+        self.reserve: Callable[[int], Any] = _no_file
         self._numbers = count(1)
         self._plain = codec.packer.plain
         self._encode = codec.encode
@@ -127,7 +131,8 @@ class Connection:
         Raises UnsendableValueError, naming the argument.
         """
         number = next(self._numbers)
-        message = Message(number, method, args, UNSET, UNSET, deadline_ms, credit, within)
+        params = args or UNSET
+        message = Message(number, method, params, UNSET, UNSET, deadline_ms, credit, within)
         plain = self._plain
         try:
             for value in args:
@@ -271,7 +276,9 @@ class Connection:
             return message  # type: ignore[return-value]  # a Noise
         number, method = message.id, message.method
         if method is not UNSET:
-            return self._take_call(number, method, message)
+            if number is UNSET:
+                return self._take_notification(method, message)
+            return self._take_request(number, method, message)
         error, result = message.error, message.result
         if (error is UNSET) is (result is UNSET) or number is UNSET:
             is_stop = message.cmd == "stop" and number is result is error is UNSET
@@ -289,17 +296,6 @@ class Connection:
             () if message.buffers is UNSET else self._buffers(message),
         )
 
-    def _take_call(self, number: Id | UnsetType | None, method: str, message: Message) -> Event:
-        if number is UNSET:
-            return self._take_notification(method, message)
-        if number is None:
-            return self._no_message(message, "the id of a request is null")
-        if number in self.serving:
-            return Dropped(
-                f"a call of {shortened(method)} numbered {shortened(number)}, which is in use"
-            )
-        return self._take_request(number, method, message)
-
     def _take_stray(self, number: Id | None, message: Message) -> Event:
         if number is not None:
             return Dropped(
@@ -310,17 +306,18 @@ class Connection:
             return self._no_message(message)
         return Dropped(f"not understood by the other end: {shortened(message.error.message)}")
 
-    def _take_request(self, number: Id, method: str, message: Message) -> Event:
-        deadline, credit, within = message.deadline_ms, message.credit, message.within
-        try:
-            if message.result is not UNSET or message.error is not UNSET:
-                raise ValueError("it is an answer as well")  # noqa: TRY301
-            if credit is not UNSET and credit < 1:
-                raise ValueError(f"credit is {credit}, and must be at least 1")  # noqa: TRY301
-            args, kwargs = unpack_params(message.params)
-        except ValueError as error:
-            data, _ = self.refuse(number, m.Code.INVALID_REQUEST, f"not a request: {error}")
-            return Refusal(data, f"a call of {shortened(method)} is not a request: {error}")
+    def _take_request(self, number: Id | None, method: str, message: Message) -> Event:
+        if number is None or number in self.serving:
+            return self._take_misnumbered(number, method, message)
+        params, credit, deadline = message.params, message.credit, message.deadline_ms
+        if type(params) is list and credit is message.result is message.error is UNSET:
+            args: list[Any] = params
+            kwargs: dict[str, Any] = {}
+        else:
+            try:
+                args, kwargs = _read_request(message)
+            except ValueError as error:
+                return self._refuse_request(number, method, error)
         self.serving[number] = None if credit is UNSET else Flow(credit)
         return Request(
             number,
@@ -330,8 +327,19 @@ class Connection:
             () if message.buffers is UNSET else self._buffers(message),
             None if deadline is UNSET else max(0, min(deadline, LONGEST_MS)),
             None if credit is UNSET else credit,
-            None if within is UNSET else within,
+            None if message.within is UNSET else message.within,
         )
+
+    def _take_misnumbered(self, number: Id | None, method: str, message: Message) -> Event:
+        if number is None:
+            return self._no_message(message, "the id of a request is null")
+        return Dropped(
+            f"a call of {shortened(method)} numbered {shortened(number)}, which is in use"
+        )
+
+    def _refuse_request(self, number: Id, method: str, error: ValueError) -> Event:
+        data, _ = self.refuse(number, m.Code.INVALID_REQUEST, f"not a request: {error}")
+        return Refusal(data, f"a call of {shortened(method)} is not a request: {error}")
 
     def _take_notification(self, method: str, message: Message) -> Event:
         if message.result is not UNSET or message.error is not UNSET:
@@ -411,14 +419,19 @@ class Connection:
         apart: list[Apart] = []
         message.buffers = []
         for buffer in buffers:
-            via = _route(buffer)
-            if via is None:
+            if buffer.nbytes < INLINE:
                 inline.append(buffer)
                 message.buffers.append(buffer.nbytes)
             else:
-                apart.append(Apart(buffer, via))
-                message.buffers.append({"size": buffer.nbytes, "via": via})
+                apart.append(piece := self._apart(buffer))
+                message.buffers.append({"size": buffer.nbytes, "via": piece.via})
         return self.codec.encode(message, inline), apart
+
+    def _apart(self, buffer: memoryview) -> Apart:
+        """Choose how a large buffer is to travel."""
+        if buffer.nbytes >= MEMORY and (file := self.reserve(buffer.nbytes)) is not None:
+            return Apart(buffer, "memory", file)
+        return Apart(buffer, "socket")
 
     def _blame(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
@@ -445,6 +458,19 @@ class Connection:
         return ""
 
 
+def _no_file(_: int) -> None:
+    return None
+
+
+def _read_request(message: Message) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments. Raises ValueError for what is no request."""
+    if message.result is not UNSET or message.error is not UNSET:
+        raise ValueError("it is an answer as well")
+    if message.credit is not UNSET and message.credit < 1:
+        raise ValueError(f"credit is {message.credit}, and must be at least 1")
+    return unpack_params(message.params)
+
+
 def _read(error: Exception) -> str:
     """Return what `error` has against a value, as the end of a sentence."""
     if isinstance(error, Unsendable):
@@ -452,12 +478,6 @@ def _read(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply, or within itself"
     return f"cannot be encoded: {error}"
-
-
-def _route(buffer: memoryview) -> Via | None:
-    if buffer.nbytes < INLINE:
-        return None
-    return "socket" if buffer.nbytes < MEMORY else "memory"
 
 
 _NOBODY: Any = object()

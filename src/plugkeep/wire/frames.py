@@ -158,29 +158,28 @@ class Frames:
     def _parse(self, data: bytes | bytearray) -> list[Message]:
         messages: list[Message] = []
         position, end = 0, len(data)
+        # To copy a small part takes less time than to make a view of it.
+        source: Any = data if end <= _SMALL else memoryview(data)
         self._needed = 0
-        while position + HEADER_SIZE <= end:
+        while (start := position + HEADER_SIZE) <= end:
             length, message_length, flags = _read_header(data, position)
-            if length != message_length or length > _SMALL or flags:
+            if length != message_length or length > self._max_message or flags:
                 self._check_header(length, message_length, flags)
-            start = position + HEADER_SIZE
             if start + length > end:
                 self._needed = HEADER_SIZE + length
                 break
             position = start + length
-            body: Any = data[start:position]
-            if length > _SMALL:
             try:
-                message: Message = self._decode(body)
+                message: Message = self._decode(source[start : start + message_length])
             except UNDECODABLE as error:
-                raise _no_message(body, error) from error
+                raise _no_message(source[start : start + message_length], error) from error
             if message.buffers is not UNSET or length != message_length:
                 self._attach(message, memoryview(data)[start + message_length : position])
                 if self.wanted:
                     break
             messages.append(message)
         if position < end:
-            self._partial += data[position:]
+            self._partial += source[position:]
         return messages
 
     def _check_patience(self) -> None:
@@ -236,12 +235,11 @@ class Frames:
             self._incomplete, self.wanted = message, announced[self._missing[0]]
 
 
-def _cut(data: bytes | bytearray, start: int, end: int) -> bytes | bytearray | memoryview:
-    """Return a part of `data`: what is small is copied in less time than it takes to make a view."""
-    return data[start:end] if end - start < _SMALL else memoryview(data)[start:end]
+_SMALL = 64 * 1024
 
 
-_SMALL = 16 * 1024
+def _no_message(body: bytes | memoryview, error: Exception) -> ProtocolViolationError:
+    return ProtocolViolationError(f"a frame holds no message: {error}; it begins {shortened(body)}")
 
 
 def _size(entry: Any) -> int:

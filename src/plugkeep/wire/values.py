@@ -56,7 +56,7 @@ class Unsendable(TypeError):  # never leaves the wire: the caller makes an error
     def __str__(self) -> str:
         """Return the end of a sentence."""
         keys: list[str] = []
-        where = self.where
+        where: Any = self.where
         while where:
             where, key = where
             keys.append(f"[{key!r}]")
@@ -147,7 +147,7 @@ class _Work:
         if isinstance(value, (list, tuple, set, frozenset)):
             items: list[Any] = []
             for index, each in enumerate(value):
-                items.append(self.walk(each, (where, index)))  # noqa: PERF401
+                items.append(self.walk(each, (where, index)))
             return items
         if isinstance(value, Mapping):
             members: dict[str, Any] = {}
@@ -343,6 +343,8 @@ def _resolve(reference: dict[Any, Any], buffers: Sequence[Any], form: BufferForm
     if type(index) is not int or not 0 <= index < len(buffers):
         raise ValueError(f"{MARK} is {index!r:.80}, but there are {len(buffers)} buffers")
     buffer = buffers[index]
+    if isinstance(buffer, OSError):
+        raise ValueError(f"buffer {index} came and could not be taken: {buffer}")  # noqa: TRY004
     if "dtype" in reference:
         return _arrays.array(reference, buffer)
     if form == "bytes":
