@@ -16,7 +16,13 @@ import msgspec
 from msgspec import UNSET
 
 from plugkeep.errors import ProtocolViolationError
-from plugkeep.wire.messages import UNDECODABLE, Message, shortened
+from plugkeep.wire.messages import (
+    UNDECODABLE,
+    Message,
+    PlainAnswer,
+    PlainRequest,
+    shortened,
+)
 from plugkeep.wire.values import Packer
 
 HEADER: Final = Struct("<III")
@@ -36,8 +42,8 @@ def _refuse_extension(code: int, _: memoryview) -> None:
 
 _ENCODERS: dict[str, Any] = {"msgpack": msgspec.msgpack.Encoder, "json": msgspec.json.Encoder}
 _DECODERS: dict[str, Any] = {
-    "msgpack": lambda: msgspec.msgpack.Decoder(Message, ext_hook=_refuse_extension),
-    "json": lambda: msgspec.json.Decoder(Message),
+    "msgpack": lambda kind: msgspec.msgpack.Decoder(kind, ext_hook=_refuse_extension),
+    "json": msgspec.json.Decoder,
 }
 _pack_header = HEADER.pack
 _read_header = HEADER.unpack_from
@@ -76,7 +82,9 @@ class Frames:
         self._incomplete: Message | None = None  # it awaits buffers,
         self._missing: deque[int] = deque()  # these of its list
         self._encode = _ENCODERS[codec]().encode
-        self._decode = _DECODERS[codec]().decode
+        self._decode, self._decode_request, self._decode_answer = (
+            _DECODERS[codec](kind).decode for kind in (Message, PlainRequest, PlainAnswer)
+        )
 
     # --- out ------------------------------------------------------------------------------
 
@@ -110,8 +118,8 @@ class Frames:
 
     # --- in -------------------------------------------------------------------------------
 
-    def sole(self, data: bytes) -> Message | None:
-        """Return the message that `data` is, if it is just one and nothing is left from before.
+    def plain_request(self, data: bytes) -> PlainRequest | None:
+        """Return the request that `data` is, if it is just that and nothing is left from before.
 
         Else None, and nothing has happened: `receive` it.
         """
@@ -119,10 +127,19 @@ class Frames:
         if size <= 0 or self._partial or self.wanted or _read_header(data) != (size, size, 0):
             return None
         try:
-            message: Message = self._decode(data[HEADER_SIZE:])
+            return self._decode_request(data[HEADER_SIZE:])  # type: ignore[no-any-return]
         except UNDECODABLE:
             return None
-        return message if message.buffers is UNSET else None
+
+    def plain_answer(self, data: bytes) -> PlainAnswer | None:
+        """Return the answer that `data` is, in the manner of `plain_request`."""
+        size = len(data) - HEADER_SIZE
+        if size <= 0 or self._partial or self.wanted or _read_header(data) != (size, size, 0):
+            return None
+        try:
+            return self._decode_answer(data[HEADER_SIZE:])  # type: ignore[no-any-return]
+        except UNDECODABLE:
+            return None
 
     def receive(self, data: bytes) -> list[Message]:
         """Return the whole messages in `data`, after what came before it.

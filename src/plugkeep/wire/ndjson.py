@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from plugkeep.errors import ProtocolViolationError
-from plugkeep.wire.messages import UNDECODABLE, Message, shortened
+from plugkeep.wire.messages import UNDECODABLE, Message, PlainAnswer, PlainRequest, shortened
 from plugkeep.wire.values import Packer
 
 #: A line longer than this, in bytes, is refused.
@@ -40,6 +40,8 @@ class Ndjson:
         self._searched = 0  # of the partial line so much is known to hold no newline
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Message).decode
+        self._decode_request = msgspec.json.Decoder(PlainRequest).decode
+        self._decode_answer = msgspec.json.Decoder(PlainAnswer).decode
 
     def encode(self, message: Message) -> bytes:
         """Return `message` as a line. Raises what msgspec does for what it cannot encode."""
@@ -52,15 +54,24 @@ class Ndjson:
         """Encode `message` behind what `batch` has already."""
         batch += self.encode(message)
 
-    def sole(self, data: bytes) -> Message | None:
-        """Return the message that `data` is, if it is just one and nothing is left from before.
+    def plain_request(self, data: bytes) -> PlainRequest | None:
+        """Return the request that `data` is, if it is just that and nothing is left from before.
 
         Else None, and nothing has happened: `receive` it.
         """
-        if self._partial or data.find(b"\n") != len(data) - 1 or len(data) > self._max_line:
+        if self._partial or data.find(b"\n") != len(data) - 1:
             return None
         try:
-            return self._decode(data)
+            return self._decode_request(data)
+        except UNDECODABLE:
+            return None
+
+    def plain_answer(self, data: bytes) -> PlainAnswer | None:
+        """Return the answer that `data` is, in the manner of `plain_request`."""
+        if self._partial or data.find(b"\n") != len(data) - 1:
+            return None
+        try:
+            return self._decode_answer(data)
         except UNDECODABLE:
             return None
 
