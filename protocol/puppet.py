@@ -1,0 +1,93 @@
+"""Play the plugin's part of a transcript to a host, and see that the host plays its own.
+
+    python protocol/puppet.py call-both
+
+A host starts this as its plugin, at level 1, and does what the host does in the transcript. Exits
+with 0, or with 3 after telling on stderr what the host said instead.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import groupby
+from typing import Any
+
+from replay import Line, Message, load, matches, values
+
+
+class Puppet:
+    """Says the plugin's lines on stdout, and awaits the host's on stdin."""
+
+    def __init__(self) -> None:
+        self._ids: dict[
+            Any, Any
+        ] = {}  # of the host's requests: those in the transcript, and its own
+
+    def say(self, event: dict[str, Any]) -> None:
+        if "prints" in event:
+            print(event["prints"], flush=True)
+        elif "message" in event and not event.get("optional"):
+            print(json.dumps(self._with_their_ids(event["message"])), flush=True)
+
+    def _with_their_ids(self, message: Message) -> Message:
+        if "within" in message:
+            message = {**message, "within": self._ids[message["within"]]}
+        if "method" not in message and "id" in message:
+            message = {**message, "id": self._ids.get(message["id"], message["id"])}
+        elif "id" not in message and isinstance(message.get("params"), dict):
+            about = message["params"].get("id")
+            message = {
+                **message,
+                "params": {**message["params"], "id": self._ids.get(about, about)},
+            }
+        return message
+
+    def expect(self, line: Line) -> None:
+        """Wait for the host to say this."""
+        wanted = line.event
+        heard = sys.stdin.readline()
+        if "closes" in wanted or "cuts_off" in wanted:
+            self._check(not heard, line, heard)
+            return
+        self._check(bool(heard), line, "nothing")
+        message, expected = json.loads(heard), wanted["message"]
+        if "cmd" in expected:
+            self._check(message == expected, line, message)
+            return
+        if expected.get("method") == "$/start":  # what is granted is not the transcript's matter
+            message["params"]["host"] = expected["params"]["host"]
+        if "method" in expected and "id" in expected:
+            self._ids[expected["id"]] = message.get("id")
+        meant = self._meant(expected)
+        self._check(matches(values(meant, []), values(message, [])), line, message)
+
+    def _meant(self, expected: Message) -> Message:
+        """Return what the transcript has with the host's own ids, where it speaks of a call."""
+        if expected.get("method") in ("$/cancel", "$/credit"):
+            about = expected["params"]["id"]
+            params = {**expected["params"], "id": self._ids.get(about, about)}
+            return {**expected, "params": params}
+        return expected
+
+    @staticmethod
+    def _check(holds: bool, line: Line, heard: object) -> None:
+        if not holds:
+            sys.stderr.write(f"{line}\n  but the host says {heard}\n")
+            sys.exit(3)
+
+
+def main() -> None:
+    puppet = Puppet()
+    for side, lines in groupby(load(sys.argv[1]).whole, key=lambda line: line.event["from"]):
+        for line in lines:
+            if side == "plugin":
+                puppet.say(line.event)
+            else:
+                puppet.expect(line)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main()
