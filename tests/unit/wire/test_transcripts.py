@@ -334,3 +334,16 @@ def test_connections_say_it_to_one_another(name, codec, replay):
             assert is_cut_off, event
         else:
             assert not is_cut_off, f"this was let pass: {event}"
+
+
+@pytest.mark.parametrize(("name", "codec"), CASES)
+def test_the_quick_way_reads_the_same(name, codec, replay):
+    for _, message, buffers in messages(replay.load(name)):
+        if buffers or "buffers" in message:
+            continue
+        data = encode(message, codec)
+        (whole,) = CODECS[codec]().receive(data)
+        for quick in (CODECS[codec]().plain_request, CODECS[codec]().plain_answer):
+            found = quick(data)
+            for member in found.__struct_fields__ if found else ():
+                assert getattr(found, member) == getattr(whole, member)
