@@ -131,7 +131,13 @@ def test_a_plugin_that_says_nothing_is_not_waited_for_ever(replay, monkeypatch):
 
 
 def test_a_plugin_that_does_not_exit_is_told_so(replay, monkeypatch):
-    monkeypatch.setattr(sys.modules["replay_channels"], "PATIENCE", 0.05)
+    channels = sys.modules["replay_channels"]
+
+    class Impatient(channels.Plugin):
+        def exit_status(self):
+            monkeypatch.setattr(channels, "PATIENCE", 0.01)  # not before: it may be slow to begin
+            return super().exit_status()
+
     stubborn = """exec 3>&1; echo '{"ready": true}'; exec >&- 3>&-; while :; do sleep 60; done"""
     with pytest.raises(replay.MismatchError, match=r"did not exit within"):
-        replay.play(replay.load("level-0-stop"), replay.launcher(["sh", "-c", stubborn], 0))
+        replay.play(replay.load("level-0-stop"), lambda: Impatient(["sh", "-c", stubborn], offer=0))
