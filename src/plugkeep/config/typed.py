@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from plugkeep.errors import did_you_mean
+from plugkeep.wire.conversion import explained
 
 if TYPE_CHECKING:
     from plugkeep.config.model import Key
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 
 #: What does not fit: the key inside the plugin's table, and a sentence.
 Misfit = tuple["Key", str]
-
-_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text",
-    "bool": "true or false",
-    "object": "a table",
-    "array": "an array",
-}
 
 
 def set_config(plugin: object, spec: PluginSpec) -> list[Misfit]:
@@ -129,12 +121,9 @@ def _keys_of_table(
 
 
 def _explain(error: Exception) -> Misfit:
-    """Turn "Expected `int`, got `str` - at `$.a[0].b`" into a key and a sentence of ours."""
-    text, _, path = str(error).partition(" - at ")
-    path = path.strip("`")
-    text = re.sub(r"`(\w+)`", lambda word: _WORDS.get(word[1], word[1]), text)
-    text = text.replace("Expected ", "expected ").replace(", got ", ", found ")
-    place = f" (at {path})" if "[" in path else ""
+    """Turn what msgspec says of a value into its key and a sentence of ours."""
+    text, path = explained(error)
+    place = f" (at ${path})" if "[" in path else ""
     return tuple(re.findall(r"\.([^.\[\]]+)", path)), f"{text}{place}"
 
 
