@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from plugkeep.sandbox._output import Output, log_safely, with_tail
 from plugkeep.sandbox._process import Exit, Process
@@ -18,6 +19,8 @@ class ExitWatch:
 
     def __init__(self, plugin: str, process: Process, stdout: Output, stderr: Output) -> None:
         self.descriptor = process.exit_fd
+        #: Called once it has ended, before that is logged, whoever has ended it.
+        self.when_ended: Callable[[], object] = lambda: None
         self._plugin = plugin
         self._process = process
         self._stdout, self._stderr = stdout, stderr
@@ -34,6 +37,7 @@ class ExitWatch:
         """Report its end; return False when nothing more can come, True where it still runs."""
         if not self._process.wait(0):
             return True
+        self.when_ended()
         if self._duty.acquire(blocking=False):
             self.report()
         return False

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
+from subprocess import DEVNULL, Popen
 
+from plugkeep.channel.ends import Ends
 from plugkeep.errors import LaunchError, ProgramNotFoundError
 from plugkeep.sandbox._process import ChildProcess, Process
+
+#: What the host offers is said in these variables of the child's environment.
+WIRE = "PLUGKEEP_WIRE"
+WIRE_FDS = "PLUGKEEP_WIRE_FDS"
 
 #: Starts a process, or raises LaunchError. The seam for other places where one may run.
 Launch = Callable[[], Process]
@@ -29,35 +35,49 @@ class Command:
     #: The working directory; None: the host's.
     cwd: str | None
 
+    #: The highest level of the wire that is offered.
+    wire: int = 0
+    #: Whether only frames are listened to; else a ready message may come on stdout, too.
+    frames_only: bool = False
+
     def launch(self) -> ChildProcess:
         """Start it in a session of its own, so that Ctrl-C in the host's terminal spares it.
 
         Raises LaunchError, and ProgramNotFoundError where there is no such program.
         """
         program = self._find() if "/" not in self.path else self.path
-        pipes: list[int] = []
-        try:
-            for _ in range(3):
-                pipes += os.pipe()
-            child_in, stdin, stdout, child_out, stderr, child_err = pipes
-            popen = Popen(
-                [program, *self.args],
-                stdin=child_in,
-                stdout=child_out,
-                stderr=child_err,
-                env=self.env,
-                cwd=self.cwd,
-                start_new_session=True,
-            )
-            process = ChildProcess(popen, stdin, stdout, stderr)
-        except OSError as error:
-            _close(pipes)
-            raise self._diagnose(program, error) from error
-        except BaseException:
-            _close(pipes)
-            raise
-        _close((child_in, child_out, child_err))
+        with ExitStack() as ours, ExitStack() as theirs:
+            try:
+                child_in, stdin = (DEVNULL, None) if self.frames_only else _pipe(theirs, ours)
+                stdout, child_out = _pipe(ours, theirs)
+                stderr, child_err = _pipe(ours, theirs)
+                wire, passed = _wire(ours, theirs) if self.wire > 1 else (None, ())
+                popen = Popen(
+                    [program, *self.args],
+                    stdin=child_in,
+                    stdout=child_out,
+                    stderr=child_err,
+                    env=self._environment(passed),
+                    cwd=self.cwd,
+                    start_new_session=True,
+                    pass_fds=passed,
+                )
+                process = ChildProcess(popen, stdin, stdout, stderr, wire)
+            except OSError as error:
+                raise self._diagnose(program, error) from error
+            ours.pop_all()
         return process
+
+    def _environment(self, passed: tuple[int, ...]) -> dict[str, str]:
+        """Return the child's environment; what the host itself was offered is not for the child."""
+        environment = dict(os.environ if self.env is None else self.env)
+        environment.pop(WIRE, None)
+        environment.pop(WIRE_FDS, None)
+        if self.wire:
+            environment[WIRE] = str(self.wire)
+        if passed:
+            environment[WIRE_FDS] = ",".join(map(str, passed))
+        return environment
 
     def _find(self) -> str:
         """Look the bare name up on the host's PATH, whatever PATH the plugin is to have."""
@@ -146,6 +166,24 @@ _HINTS: dict[int, Callable[[Path], str]] = {
 }
 
 
-def _close(descriptors: tuple[int, ...] | list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
+    """Return the two ends of a new pipe, each to be closed by one of the stacks."""
+    reader, writer = os.pipe()
+    reading.callback(os.close, reader)
+    writing.callback(os.close, writer)
+    return reader, writer
+
+
+def _wire(ours: ExitStack, theirs: ExitStack) -> tuple[Ends, tuple[int, int, int]]:
+    """Return our ends of what level 2 runs over, and the descriptors of theirs."""
+    import socket
+
+    their_read, write = _pipe(theirs, ours)
+    read, their_write = _pipe(ours, theirs)
+    own, other = socket.socketpair()
+    ours.enter_context(own)
+    theirs.enter_context(other)
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    own.setblocking(False)
+    return Ends(read, write, own), (their_read, their_write, other.fileno())

@@ -1,58 +1,92 @@
-"""One life of a plugin's process at level 0: from its launch over ready and stop to its end."""
+"""One life of a plugin's process: from its launch over ready, start and stop to its end."""
 
 from __future__ import annotations
 
+import logging
 import os
-import select
 import signal
 import time
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
-from plugkeep.sandbox._exit_watch import ExitWatch
+from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import borrow, give_back
+from plugkeep.errors import (
+    CallTimeoutError,
+    NotStartedError,
+    PluginError,
+    ProcessExitedError,
+    ProtocolViolationError,
+)
+from plugkeep.sandbox._exit_watch import ExitWatch
+from plugkeep.sandbox._handshake import (
+    CLOSED_GRACE,
+    QUOTED,
+    Ear,
+    FrameEar,
+    Handshake,
+    PrintedEar,
+    Said,
+)
 from plugkeep.sandbox._launch import Launch
-from plugkeep.sandbox._output import Output
-from plugkeep.sandbox._process import Exit, milliseconds
+from plugkeep.sandbox._output import Output, log_safely, with_tail
+from plugkeep.sandbox._process import Exit
 from plugkeep.signals import SignalsHeld
-from plugkeep.wire.ready import ReadyParser, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from plugkeep.sandbox._announcement import Announcement
+    from plugkeep.sandbox._link import Link
+    from plugkeep.wire.messages import ErrorObject
 
 STOP_MESSAGE = b'{"cmd":"stop"}\n'
 
 #: Seconds that a process which ignored the stop message has after SIGTERM, at most.
 TERM_GRACE = 1.0
 _KILL_PATIENCE = 5.0  # SIGKILL takes effect at once, unless the process is stuck in the kernel
-_QUOTED = 200  # bytes kept of what was received
-_CLOSED_GRACE = 0.5  # a process whose stdout has ended is probably about to exit: wait to see how
 
 
 class Outcome(Enum):
-    """What waiting for the ready message, or stopping, came to."""
+    """What waiting for the ready message, starting, or stopping, came to."""
 
     READY = "ready"
     REFUSED = "refused"
     NO_READY = "no ready"  # in time
     EXITED = "exited"  # by itself
+    LOST = "lost"  # it has broken a rule of the wire
+    STARTED = "started"
+    RAISED = "raised"  # the plugin's own start or stop
+    LATE = "late"  # its own start has not returned in time
     OBEYED = "obeyed"
     TERMINATED = "terminated"  # by SIGTERM, having ignored the stop message
     KILLED = "killed"  # by SIGKILL, having ignored SIGTERM, too
 
 
-_OF_VERDICT = {Verdict.READY: Outcome.READY, Verdict.REFUSED: Outcome.REFUSED}
-
-
 class Life:
     """A process that has been launched, with its pipes. `end` it, whatever happens."""
 
-    def __init__(self, plugin: str, launch: Launch) -> None:
+    def __init__(
+        self, plugin: str, launch: Launch, *, offered: int = 0, frames_only: bool = False
+    ) -> None:
         self.reason = ""  # why the ready message was refused
         self.received = b""  # what came as, or instead of, the ready message
+        #: What it speaks level 1 or 2 over; None: it does not.
+        self.link: Link | None = None
+        #: What the plugin's own start or stop was answered with.
+        self.error: ErrorObject | None = None
         self._host = os.getpid()
+        self._plugin = plugin
+        self._logger = logging.getLogger(f"plugkeep.plugin.{plugin}")
+        self._offered, self._frames_only = offered, frames_only
         self._process = process = launch()
         self._stdin: int | None = process.stdin
         self._stdout = Output(plugin, "stdout", process.stdout)
         self._stderr = Output(plugin, "stderr", process.stderr)
         self._exit_watch = ExitWatch(plugin, process, self._stdout, self._stderr)
         self._exit: Exit | None = None
+        self._violation: ProtocolViolationError | None = None
+        self._stopping = False
         try:
             # Here and not later, for the thread comes up while the program is being loaded.
             self._thread = borrow(self)
@@ -77,28 +111,134 @@ class Life:
         """The last lines that it printed there."""
         return self._stderr.tail
 
+    # --- beginning ------------------------------------------------------------------------
+
     def await_ready(self, deadline: float) -> Outcome:
         """Wait until `deadline`, on the monotonic clock, for the ready message."""
-        parser = ReadyParser()
-        outcome = self._read_ready(parser, deadline)
-        if outcome is Outcome.READY:
-            if parser.rest and not parser.rest.isspace():
-                self._stdout.log(parser.rest)
-            self._thread.watch(self._stdout)
+        handshake = Handshake(self._process, list(self._ears()), self._log_refused)
+        said = handshake.wait(deadline)
+        heard = handshake.heard
+        if said is not Said.READY:
+            self.reason, self.received = heard.reason, heard.received[:QUOTED]
+            return Outcome[said.name]
+        with SignalsHeld():
+            for ear in handshake.unheard:
+                self._log_refused(ear)
+            self._settle(heard.announcement, heard.rest)
             self._exit_watch.begin()
             self._thread.watch(self._exit_watch)
+        return Outcome.READY
+
+    def start(self, config: Any, granted: list[str], deadline: float) -> Outcome:
+        """Have the plugin do its own start, where it speaks a level that has such a thing."""
+        if self.link is None:
+            return Outcome.STARTED
+        try:
+            self.error = self.link.start(config, granted, deadline)
+        except CallTimeoutError:
+            return Outcome.LATE
+        except (ProcessExitedError, ProtocolViolationError):
+            return Outcome.LOST if self._violation else Outcome.EXITED
+        return Outcome.RAISED if self.error else Outcome.STARTED
+
+    def _ears(self) -> Iterator[Ear]:
+        if self._frames_only:
+            self._thread.watch(self._stdout)
         else:
-            self.reason, self.received = parser.reason, (parser.message + parser.rest)[:_QUOTED]
-        return outcome
+            yield PrintedEar(self._stdout, self._offered)
+        if self._process.wire is not None:
+            yield FrameEar(self._process.wire.read)
+
+    def _log_refused(self, ear: Ear) -> None:
+        """Where the ready message comes in a frame, what comes on stdout is log."""
+        if isinstance(ear, PrintedEar):
+            self._stdout.log(ear.received)
+            self._thread.watch(self._stdout)
+
+    def _settle(self, announcement: Announcement | None, rest: bytes) -> None:
+        """Go on at the level that the plugin has chosen."""
+        ends, wire = None, self._process.wire
+        if announcement is not None and announcement.level == 2:
+            assert wire is not None  # noqa: S101  # the announcement came from there
+            ends = wire
+            self._close_stdin()
+        elif wire is not None:
+            wire.close()
+        if announcement is not None and announcement.level == 1:
+            assert self._stdin is not None  # noqa: S101  # there is none where only frames count
+            ends = Ends(self._stdout.give_away(), self._stdin)
+            self._stdin = None
+        if announcement is not None and ends is not None:
+            self._link(announcement, ends, rest)
+            return
+        if rest and not rest.isspace():
+            self._stdout.log(rest)
+        self._thread.watch(self._stdout)
+
+    def _link(self, announcement: Announcement, ends: Ends, rest: bytes) -> None:
+        from plugkeep.sandbox._host_end import HostEnd
+        from plugkeep.sandbox._link import Link
+
+        self.link = Link(
+            announcement,
+            ends,
+            HostEnd(self._plugin, self._lost),
+            self.explain,
+            thread=self._thread,
+            exit_fd=self._process.exit_fd,
+            received=rest,
+        )
+        self._exit_watch.when_ended = self.link.channel.settle
+
+    # --- running --------------------------------------------------------------------------
+
+    def explain(self) -> PluginError:
+        """Return why nothing can be said to the plugin any more."""
+        if self._stopping:
+            return NotStartedError(f"plugin {self._plugin!r} has been stopped", plugin=self._plugin)
+        if self._violation is not None:
+            return self._violated(self._violation)
+        self._process.wait(CLOSED_GRACE)
+        end = self._exit or self._process.peek() or Exit()
+        self._stderr.drain()
+        return ProcessExitedError(
+            with_tail(f"plugin {self._plugin!r} ended by itself: it {end}", self.stderr),
+            plugin=self._plugin,
+            returncode=end.returncode,
+            signal=end.signal,
+            stderr=self.stderr,
+        )
+
+    def _violated(self, rule: ProtocolViolationError) -> ProtocolViolationError:
+        return ProtocolViolationError(
+            f"plugin {self._plugin!r} broke a rule of the wire and was killed: {rule}",
+            plugin=self._plugin,
+        )
+
+    def _lost(self, error: ProtocolViolationError | None) -> None:
+        """Take note that the channel is of no use any more; called by whoever reads it."""
+        if error is None or self._violation is not None:
+            return
+        self._violation = error
+        if self._exit_watch.end():
+            self._process.kill(signal.SIGKILL)
+            log_safely(self._logger, logging.ERROR, str(self._violated(error)), plugin=self._plugin)
+
+    # --- ending ---------------------------------------------------------------------------
 
     def stop(self, timeout: float) -> Outcome:
         """Ask it to end, wait `timeout` seconds, and insist. To be followed by `end`."""
+        deadline = time.monotonic() + timeout
         with SignalsHeld():
             if not self._end_watch():
-                return Outcome.EXITED
-            told = self._say(STOP_MESSAGE)
-        if self._process.wait(timeout):
-            return Outcome.OBEYED if told else self._report()
+                return Outcome.LOST if self._violation else Outcome.EXITED
+            told = self._say(STOP_MESSAGE) if self.link is None else False
+        if self.link is not None:
+            told = self._ask_to_stop(self.link, deadline)
+        if self._process.wait(deadline - time.monotonic()):
+            if not told:
+                return self._report()
+            return Outcome.RAISED if self.error else Outcome.OBEYED
         self._process.kill(signal.SIGTERM)
         self._process.kill(signal.SIGCONT)  # a stopped one could not obey
         if self._process.wait(min(TERM_GRACE, timeout)):
@@ -109,10 +249,16 @@ class Life:
         """Leave nothing of it: kill what still runs, log what it still printed, close all."""
         with SignalsHeld():
             if self._exit is None:
+                self._stopping = True
                 self._end_watch()
                 self._exit = self._end_process()
                 for output in (self._stdout, self._stderr):
                     self._thread.forget(output)
+                if self.link is not None:
+                    self.link.channel.settle()
+                    self.link.channel.close()
+                elif self._process.wire is not None:
+                    self._process.wire.close()
                 self._close_pipes()
                 give_back(self._thread, self)
             return self._exit
@@ -122,25 +268,13 @@ class Life:
         if self.is_ours:
             self.end()
 
-    def _read_ready(self, parser: ReadyParser, deadline: float) -> Outcome:
-        process, stdout, closed = self._process, self._stdout, False
-        poller = select.poll()
-        poller.register(stdout.descriptor, select.POLLIN)
-        poller.register(process.exit_fd, select.POLLIN)
-        while events := poller.poll(milliseconds(deadline - time.monotonic())):
-            if any(descriptor == process.exit_fd for descriptor, _ in events):
-                for data in stdout.read_rest():
-                    if parser.feed(data) is not Verdict.MORE:
-                        break  # what follows is not the parser's, and stays to be logged
-                return _OF_VERDICT.get(parser.verdict, Outcome.EXITED)
-            piece = stdout.read()
-            if piece:
-                if parser.feed(piece) is not Verdict.MORE:
-                    return _OF_VERDICT[parser.verdict]
-            elif piece == b"":
-                poller.unregister(stdout.descriptor)
-                closed, deadline = True, min(deadline, time.monotonic() + _CLOSED_GRACE)
-        return _OF_VERDICT[parser.end()] if closed else Outcome.NO_READY
+    def _ask_to_stop(self, link: Link, deadline: float) -> bool:
+        """Have the plugin do its own stop; say whether it has answered."""
+        try:
+            self.error = link.stop(deadline)
+        except (CallTimeoutError, ProcessExitedError, ProtocolViolationError):
+            return False
+        return True
 
     def _say(self, message: bytes) -> bool:
         """Write to its stdin and close it; say whether the message is on its way.

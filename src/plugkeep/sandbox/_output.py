@@ -127,6 +127,11 @@ class Output:
                 self._closed = True
                 os.close(self.descriptor)
 
+    def give_away(self) -> int:
+        """Return the descriptor, which is somebody else's to read and to close from now on."""
+        self._closed = True
+        return self.descriptor
+
     @contextmanager
     def _held(self) -> Iterator[bool]:
         """Hold the lock; yield whether we have got it, and there is still a pipe to read."""

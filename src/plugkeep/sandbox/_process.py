@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from subprocess import Popen
 from typing import Protocol
 
+from plugkeep.channel.ends import Ends
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:
@@ -36,15 +38,17 @@ class Exit:
 class Process(Protocol):
     """Where a plugin runs, apart from what is said to it.
 
-    Its three descriptors are the host's ends of the pipes, non-blocking, and the owner's to close;
-    `exit_fd` becomes readable when the process ends.
+    Its descriptors are the host's ends of the pipes, non-blocking, and the owner's to close;
+    `exit_fd` becomes readable when the process ends. Without `stdin` there is nothing to be said
+    to it there; `wire` is what level 2 runs over, where that is offered.
     """
 
     pid: int
-    stdin: int
+    stdin: int | None
     stdout: int
     stderr: int
     exit_fd: int
+    wire: Ends | None
 
     def wait(self, timeout: float | None) -> bool:
         """Wait `timeout` seconds for its end; say whether it has ended."""
@@ -66,10 +70,17 @@ class Process(Protocol):
 class ChildProcess:
     """A child of this process, leader of its own session and group."""
 
-    def __init__(self, popen: Popen[bytes], stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(
+        self,
+        popen: Popen[bytes],
+        stdin: int | None,
+        stdout: int,
+        stderr: int,
+        wire: Ends | None = None,
+    ) -> None:
         """Take over a process and its pipes. Where that fails, the process is killed."""
         self.pid = popen.pid
-        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        self.stdin, self.stdout, self.stderr, self.wire = stdin, stdout, stderr, wire
         self._popen = popen
         self._exit: Exit | None = None
         # Held where the process might be collected meanwhile: its number is only ours until then.
@@ -77,7 +88,8 @@ class ChildProcess:
         self._lock = threading.RLock()
         try:
             for descriptor in (stdin, stdout, stderr):
-                os.set_blocking(descriptor, False)
+                if descriptor is not None:
+                    os.set_blocking(descriptor, False)
             self.exit_fd = os.pidfd_open(popen.pid)
         except ProcessLookupError:
             raise  # it has ended, and other code in the host has waited for it: nothing to kill

@@ -8,9 +8,10 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from plugkeep.errors import (
     AlreadyStartedError,
@@ -32,6 +33,7 @@ from plugkeep.sandbox._launch import Command
 from plugkeep.sandbox._life import Life, Outcome
 from plugkeep.sandbox._output import with_tail
 from plugkeep.signals import SignalsHeld
+from plugkeep.wire.messages import Message
 
 #: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
 _START: dict[State, State | str] = {
@@ -57,6 +59,10 @@ _START_ERRORS: dict[Outcome, tuple[type[SandboxError], str]] = {
     Outcome.REFUSED: (
         InvalidReadyError,
         "printed {received!r}, which is no ready message: it {reason}; all else goes to stderr",
+    ),
+    Outcome.LATE: (
+        ReadyTimeoutError,
+        "said that it was ready, but its own start has not returned within {timeout:g} s",
     ),
 }
 _STOP_ERRORS: dict[Outcome, tuple[type[SandboxError], str]] = {
@@ -120,12 +126,14 @@ class ExecSandbox:
             args=tuple(_text(f"argument {each!r} {of}", each) for each in args),
             env=None if env is None else _environment(of, env),
             cwd=None if cwd is None else str(Path(_text(f"cwd {of}", cwd)).absolute()),
+            wire=self.wire,
         )
         self._lock = threading.Lock()  # never held while anything is waited for
         self._state = State.REGISTERED
         #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
         self._turn: object = None
         self._life: Life | None = None
+        self._call = partial(_refuse_call, self.name, None)
 
     @property
     def pid(self) -> int | None:
@@ -166,22 +174,14 @@ class ExecSandbox:
             self._leave(State.FAILED, turn)
             raise
 
-    def call(
-        self,
-        method: str,
-        /,
-        *args: Any,  # noqa: ARG002
-        timeout: float | None = None,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> Any:
+    def call(self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Raises NotStartedError, or MethodNotFoundError: at level 0 there are no methods."""
-        if self.pid is None:
-            raise NotStartedError(f"plugin {self.name!r} is not running", plugin=self.name)
-        raise MethodNotFoundError(
-            f"plugin {self.name!r} has no method {method!r}: it speaks level 0 of the wire, "
-            "which is ready and stop, without calls",
-            plugin=self.name,
-        )
+        answer = self._call(method, args, kwargs, timeout)
+        if type(answer) is Message:
+            return answer.result
+        if answer.error is not None:
+            raise RuntimeError(answer.error)
+        return answer.result
 
     def __enter__(self) -> Self:
         self.start()
@@ -219,11 +219,18 @@ class ExecSandbox:
     def _launch_and_await_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout
         with SignalsHeld():
-            life = self._life = Life(self.name, self._command.launch)
+            life = self._life = Life(
+                self.name, self._command.launch, offered=self.wire, frames_only=self._command.frames_only
+            )
             self._finalizer = weakref.finalize(self, life.abandon)
         outcome = life.await_ready(deadline)
-        if outcome is not Outcome.READY:
+        if outcome is Outcome.READY:
+            outcome = life.start(None, [], deadline)
+        if outcome is not Outcome.STARTED:
             raise self._error(_START_ERRORS[outcome], life, self._start_timeout)
+        self._call = (
+            partial(_refuse_call, self.name, life) if life.link is None else life.link.channel.call
+        )
 
     def _ask_and_insist(self, life: Life) -> None:
         outcome = life.stop(self._stop_timeout)
@@ -237,6 +244,7 @@ class ExecSandbox:
                 if self._life is not None:
                     self._life.end()
                     self._finalizer.detach()
+                self._call = partial(_refuse_call, self.name, None)
                 self._life, self._state = None, state
 
     def _error(
@@ -262,6 +270,17 @@ class ExecSandbox:
             stderr=life.stderr,
             **facts,
         )
+
+
+def _refuse_call(plugin: str, life: Life | None, method: str, *_: Any) -> NoReturn:
+    """Stand in for a channel where there is none."""
+    if life is None or life.pid is None:
+        raise NotStartedError(f"plugin {plugin!r} is not running", plugin=plugin)
+    raise MethodNotFoundError(
+        f"plugin {plugin!r} has no method {method!r}: it speaks level 0 of the wire, "
+        "which is ready and stop, without calls",
+        plugin=plugin,
+    )
 
 
 def _stem(path: str) -> str:
@@ -295,6 +314,6 @@ def _seconds(what: str, value: float | None) -> float:
 
 
 def _level(what: str, value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value in (0, 1):
+    if isinstance(value, int) and not isinstance(value, bool) and value in (0, 1, 2):
         return value
-    raise ValueError(f"{what} is {value!r}; it can be 0 or 1")
+    raise ValueError(f"{what} is {value!r}; it can be 0, 1 or 2")

@@ -65,7 +65,7 @@ def test_a_file_whose_stem_is_no_name_needs_one(path: str) -> None:
         ({"stop_timeout": -1}, ValueError, "stop_timeout of plugin 'clock' is -1"),
         ({"stop_timeout": float("nan")}, ValueError, "stop_timeout of plugin 'clock' is nan"),
         ({"call_timeout": True}, TypeError, "call_timeout of plugin 'clock' is True"),
-        ({"wire": 3}, ValueError, "wire of plugin 'clock' is 3; it can be 0 or 1"),
+        ({"wire": 3}, ValueError, "wire of plugin 'clock' is 3; it can be 0, 1 or 2"),
         ({"wire": True}, ValueError, "wire of plugin 'clock' is True"),
         ({"env": {"A": 1}}, TypeError, "env of plugin 'clock' has 'A': 1"),
         ({"env": {"A=B": "1"}}, ValueError, "env of plugin 'clock' has 'A=B'"),
