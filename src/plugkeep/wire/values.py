@@ -209,8 +209,8 @@ class _Work:
         for base, plainly in _PLAINLY:
             if isinstance(value, base):
                 return self.walk(plainly(value), where)
-        if (view := _as_view(value)) is not None:
-            return self._buffer(view, where)
+        if _exports_buffer(value):
+            return self._buffer(value, where)
         return self.walk(self._made_plain(value, where), where)
 
     def _made_plain(self, value: Any, where: Where) -> Any:
@@ -262,11 +262,12 @@ def _check_text(text: str, what: str, where: Where) -> None:
         raise Unsendable(f"{what} a text with half a character in it ({broken})", where) from None
 
 
-def _as_view(value: Any) -> memoryview | None:
+def _exports_buffer(value: Any) -> bool:
     try:
-        return memoryview(value)
+        memoryview(value).release()
     except (TypeError, ValueError, BufferError):
-        return None
+        return False
+    return True
 
 
 def _as_bytes(view: memoryview) -> memoryview:
