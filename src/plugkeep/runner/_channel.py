@@ -1,0 +1,183 @@
+"""The plugin's end of the wire: that of `Channel`, and what serving the host's calls needs besides.
+
+The main thread waits for the host in a read that blocks, for nothing is quicker. While it is in
+plugin code, the I/O thread reads what comes, so that cancel, ping and stop are seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from plugkeep.channel.channel import Channel, serving
+from plugkeep.channel.ends import Ends
+from plugkeep.channel.io_thread import IoThread
+from plugkeep.channel.waiters import Waiter
+from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.messages import Id
+
+if TYPE_CHECKING:
+    from plugkeep.errors import PluginError
+    from plugkeep.runner._calls import Call
+    from plugkeep.runner.runner import Runner
+
+#: Something that the main thread has to do.
+Job = Callable[[], None]
+#: The call that a thread other than the main one, or a task, is serving.
+current: ContextVar[Call | None] = ContextVar("current", default=None)
+
+
+class PluginChannel(Channel):
+    """One end of the wire at work, in the plugin. To be made on the main thread."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        ends: Ends,
+        peer: Runner,
+        explain: Callable[[], PluginError],
+        thread: IoThread,
+    ) -> None:
+        #: What the main thread is serving: a record of the call, or what it came as.
+        self.current: Any = None
+        #: Jobs for the main thread.
+        self.queue: deque[Any] = deque()
+        self._held: deque[bytes | bytearray] = deque()
+        self._holding = threading.RLock()
+        #: Whether the I/O thread comes by every few milliseconds, and would send what is held.
+        self._is_hot = False
+        self._main = threading.get_ident()
+        self._handing_out = threading.Lock()
+        self._io_thread = thread
+        super().__init__(connection, ends, peer, explain, thread=thread)
+
+    # --- reading --------------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """Deal with what the main thread has read. To be led."""
+        self._inbox.append(data)
+        self._digest()
+
+    def take_over(self) -> bool:
+        """See `Channel.take_over`."""
+        self._is_hot = not super().take_over()
+        return not self._is_hot
+
+    @property
+    def is_led(self) -> bool:
+        """See `Channel.is_led`; where nobody reads, the I/O thread may be about to wait for it."""
+        self._is_hot = self._is_hot and self._active
+        return self._active
+
+    # --- answers of the main thread's -----------------------------------------------------
+
+    def hold(self, sending: Sending) -> None:
+        """Send with what comes after it, for one write takes longer than one small call."""
+        frame, apart = sending
+        if apart:
+            self.send_held()
+            self.send(sending)
+        else:
+            self._held.append(frame)
+            if len(self._held) >= _MOST_HELD:
+                self.send_held()
+
+    def send_held(self) -> None:
+        """Send what is held, in order, and wait until it is written."""
+        with self._holding:
+            frames = []
+            while self._held:
+                frames.append(self._held.popleft())
+            if frames:
+                self.send((b"".join(frames), ()))
+
+    def heat(self) -> None:
+        """See to it that what is held is sent soon, however long the next job takes."""
+        if self._held and (self.dozing or not self._is_hot):
+            self._is_hot = True
+            self._io_thread.rouse(self)
+
+    def tick(self) -> bool:
+        """See `Channel.tick`."""
+        if self._held and self._holding.acquire(False):
+            try:
+                while self._held:
+                    self.outbox.put((self._held.popleft(), ()))
+            finally:
+                self._holding.release()
+        return super().tick()
+
+    # --- calling the host -----------------------------------------------------------------
+
+    def open(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
+    ) -> int:
+        """See `Channel.open`. The main thread says itself on whose behalf it calls."""
+        on_main = threading.get_ident() == self._main
+        origin = self.current if on_main else current.get()
+        with suppress(AttributeError):
+            waiter.origin = origin
+        if not on_main or origin is None:
+            return super().open(method, args, kwargs, waiter, **how)
+        token = serving.set((self, origin.id))
+        try:
+            return super().open(method, args, kwargs, waiter, **how)
+        finally:
+            serving.reset(token)
+
+    def wait(self, waiter: Waiter, is_ready: Callable[[], bool], deadline: float | None) -> bool:
+        """See `Channel.wait`."""
+        try:
+            return super().wait(waiter, is_ready, deadline)
+        finally:
+            if waiter.is_done:
+                self._take_back(waiter)
+
+    def _abandon(self, number: Id) -> None:
+        with self._handing_out:
+            waiter = self.connection.calls.get(number)
+            super()._abandon(number)
+        if isinstance(waiter, Waiter):
+            self._take_back(waiter)
+
+    def run_job(self, job: Any) -> None:
+        """See `Channel.run_job`."""
+        job()
+
+    def on_main(self, job: Job, within: Id | None) -> None:
+        """Have the main thread do `job`: now, where it waits for what that is `within`."""
+        with self._handing_out:
+            waiter = self._waiting(within)
+            if waiter is None:
+                self.queue.append(job)
+            else:
+                waiter.jobs.append(job)  # type: ignore[arg-type]  # `run_job` knows
+                waiter.ring()
+
+    def origin(self, within: Id | None) -> Any:
+        """Return what we were serving when we made the call `within`, if that is under way."""
+        return (
+            None if within is None else getattr(self.connection.calls.get(within), "origin", None)
+        )
+
+    def _waiting(self, within: Id | None) -> Waiter | None:
+        """Return the main thread's waiter, where it waits for `within` or for what led to it."""
+        while within is not None:
+            waiter = self.connection.calls.get(within)
+            if isinstance(waiter, Waiter) and waiter.thread == self._main:
+                return waiter
+            within = getattr(getattr(waiter, "origin", None), "within", None)
+        return None
+
+    def _take_back(self, waiter: Waiter) -> None:
+        """Leave the jobs that came too late for a waiter to the main thread's queue."""
+        while waiter.jobs:
+            self.queue.appendleft(waiter.jobs.pop())
+
+
+#: So many answers are held back at most.
+_MOST_HELD = 64

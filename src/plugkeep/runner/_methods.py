@@ -1,0 +1,51 @@
+"""The methods of a plugin that callers may reach, and what the host is told of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+from plugkeep.plugin import exposed
+from plugkeep.runner._binding import Binding
+
+#: Where a method runs: on the main thread, on the event loop, on a thread of its own.
+Place = Literal["main", "loop", "thread"]
+
+
+class ExposedMethod:
+    """A method that callers may reach."""
+
+    def __init__(self, name: str, function: Callable[..., Any], *, threaded: bool = False) -> None:
+        self.name = name
+        self.function = function
+        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        self.place: Place = "loop" if is_async else "thread" if threaded else "main"
+        self.is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(
+            function
+        )
+        self.binding = Binding(name, function)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a call may be served there and then, if nothing else is special about it."""
+        return self.place == "main" and not self.is_stream
+
+    def announcement(self) -> dict[str, Any]:
+        """Return what the ready object says of it."""
+        said: dict[str, Any] = {"name": self.name}
+        if (params := self.binding.params()) is not None:
+            said["params"] = params
+        if self.is_stream:
+            said["stream"] = True
+        if doc := inspect.getdoc(self.function):
+            said["doc"] = doc
+        return said
+
+
+def methods_of(plugin: object) -> dict[str, ExposedMethod]:
+    """Return the methods of `plugin` that `expose` has marked, by the names that callers use."""
+    return {
+        name: ExposedMethod(name, getattr(plugin, attribute), threaded=exposure.threaded)
+        for name, (attribute, exposure) in exposed(plugin).items()
+    }
