@@ -36,7 +36,7 @@ from plugkeep.wire.events import (
 from plugkeep.wire.frames import Frames, Via
 from plugkeep.wire.messages import ErrorObject, Id, Message, shortened
 from plugkeep.wire.ndjson import Ndjson, Noise
-from plugkeep.wire.values import APART, Unsendable, pack_params, unpack, unpack_params
+from plugkeep.wire.values import Unsendable, pack_params, unpack, unpack_params
 
 __all__ = [
     "Answer",
@@ -113,7 +113,6 @@ class Connection:
         self._plain = codec.packer.plain
         self._encode = codec.encode
         self._plain_request = codec.plain_request
-        self._quickly = self._quickly_binary if codec.packer.binary else self._quickly_text
 
     # --- our calls ------------------------------------------------------------------------
 
@@ -393,24 +392,12 @@ class Connection:
     def _pack(self, value: Any) -> tuple[Any, list[memoryview]]:
         return self.codec.packer.pack(value)
 
-    def _quickly_binary(self, message: Message, _values: Sequence[Any]) -> bytes | None:
-        """Encode `message` as it is, if it is as small as most; else return None.
-
-        What the binary codec makes of a value is right whatever it is, but for what is large.
-        """
-        try:
-            quick = self._encode(message)
-        except _UNSENDABLE:
-            return None
-        return quick if len(quick) < APART else None
-
-    def _quickly_text(self, message: Message, values: Sequence[Any]) -> bytes | None:
-        """Encode `message` as it is, if nothing in it needs a look; else return None.
-
-        JSON would make a text of bytes, and null of a number that is none.
-        """
-        if not self._plain.issuperset(map(type, values)):
-            return None
+    def _quickly(self, message: Message, values: Sequence[Any]) -> bytes | None:
+        """Encode `message` as it is, if `values`, all it has, need no look inside; else None."""
+        plain = self._plain
+        for value in values:
+            if type(value) not in plain:
+                return None
         try:
             return self._encode(message)
         except _UNSENDABLE:
