@@ -13,7 +13,8 @@ import sys
 from itertools import groupby
 from typing import Any
 
-from replay import Line, Message, load, matches, values
+from replay import Line, load, matches, values
+from replay_channels import Message
 
 
 class Puppet:

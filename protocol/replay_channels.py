@@ -16,7 +16,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import IO, Any, cast
@@ -43,25 +42,25 @@ class Plugin:
         self.offered = offer
         self._stdout = b""
         self._was_ready = False
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`)
+        self._stderr = b""
         offered, passed = self._offer(offer)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PLUGKEEP_WIRE")}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=subprocess.PIPE,
             env={**environment, **offered},
             pass_fds=passed,
             start_new_session=True,
             bufsize=0,
         )
-        self._stdin = cast("IO[bytes]", self.process.stdin)
-        self._input = self._stdin.fileno()
+        self._input = self._file("stdin").fileno()
         os.set_blocking(self._input, False)
         self._selector = selectors.DefaultSelector()
-        stdout = cast("IO[bytes]", self.process.stdout)
-        self._selector.register(stdout, selectors.EVENT_READ, self._take_stdout)
+        self._selector.register(self._file("stdout"), selectors.EVENT_READ, self._take_stdout)
+        self._messages = self._file("stdout").fileno()
+        self._selector.register(self._file("stderr"), selectors.EVENT_READ, self._take_stderr)
 
     def _offer(self, level: int) -> tuple[dict[str, str], tuple[int, ...]]:
         """Return what the environment says, and the descriptors to be inherited."""
@@ -78,44 +77,54 @@ class Plugin:
 
     def close(self) -> None:
         """End the control channel, as a host that is gone."""
-        self._stdin.close()
+        self._file("stdin").close()
 
     # --- from the plugin ------------------------------------------------------------------
 
     def receive(self) -> tuple[Message, list[bytes]] | None:
         """Return the next message and its buffers; None where no more will come."""
-        found: tuple[Message, list[bytes]] | None = self._await(self._next, "a message")
+        found: tuple[Message, list[bytes]] | None = self._await(
+            self._next, "a message", {self._messages}
+        )
         return found
 
     def await_print(self, text: str) -> None:
-        """Wait until the line `text` has come on stdout, beside the messages."""
+        """Wait until the line `text` has come on stdout, beside the messages, or on stderr."""
 
         def look() -> bool | None:
             self._look_ahead()
-            return True if text in self.printed else None
+            return True if text in [*self.printed, *self.stderr().splitlines()] else None
 
-        if not self._await(look, f"{text!r} on stdout"):
-            raise WireError(f"{text!r} did not come on stdout; there was {self.printed}")
+        sources = {key.fd for key in self._selector.get_map().values()}
+        if not self._await(look, f"{text!r}", sources):
+            raise WireError(f"{text!r} was not printed; there was {self.printed}")
 
-    def _await(self, look: Callable[[], Any], what: str) -> Any:
-        """Return what `look` finds, as soon as it does; None when all output has ended."""
+    def _await(self, look: Callable[[], Any], what: str, sources: set[int]) -> Any:
+        """Return what `look` finds, as soon as it does; None when all `sources` have ended."""
         limit = time.monotonic() + PATIENCE
         while (found := look()) is None:
-            if not self._selector.get_map():
+            if sources.isdisjoint(self._selector.get_map()):
                 return None
-            ready = self._selector.select(limit - time.monotonic())
-            if not ready:
+            if not self._take(limit - time.monotonic()):
                 raise WireError(f"{what} did not come within {PATIENCE:g} s")
-            for key, _ in ready:
-                data = os.read(key.fd, 65536)
-                if data:
-                    key.data(data)
-                else:
-                    self._selector.unregister(key.fileobj)
         return found
+
+    def _take(self, seconds: float) -> bool:
+        """Take in what comes next; return False where nothing does."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
+            data = os.read(key.fd, 65536)
+            if data:
+                key.data(data)
+            else:
+                self._selector.unregister(key.fileobj)
+        return bool(ready)
 
     def _take_stdout(self, data: bytes) -> None:
         self._stdout += data
+
+    def _take_stderr(self, data: bytes) -> None:
+        self._stderr += data
 
     def _look_ahead(self) -> None:
         """Take printed lines out of what has come, up to the next message."""
@@ -161,8 +170,9 @@ class Plugin:
 
     def stderr(self) -> str:
         """Return what it has written to stderr."""
-        self._stderr.seek(0)
-        return self._stderr.read().decode(errors="replace")
+        while self._selector.get_map() and self._take(0):
+            pass
+        return self._stderr.decode(errors="replace")
 
     def end(self) -> None:
         """Leave nothing of it behind."""
@@ -170,8 +180,11 @@ class Plugin:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._selector.close()
-        for file in (self._stdin, cast("IO[bytes]", self.process.stdout), self._stderr):
-            file.close()
+        for name in ("stdin", "stdout", "stderr"):
+            self._file(name).close()
+
+    def _file(self, name: str) -> IO[bytes]:
+        return cast("IO[bytes]", getattr(self.process, name))
 
 
 class FramedPlugin(Plugin):
@@ -183,7 +196,7 @@ class FramedPlugin(Plugin):
         self._was_ready = True  # nothing on stdout is a message
         for descriptor in self._theirs:
             os.close(descriptor)
-        self._input = self._to
+        self._input, self._messages = self._to, self._from
         os.set_blocking(self._to, False)
         self._selector.register(self._from, selectors.EVENT_READ, self._frames.extend)
 
