@@ -45,6 +45,10 @@ class Attended(Protocol):
         """Write what could not be written before; return False while there is more of it."""
         ...
 
+    def disown(self) -> None:
+        """Be of no use from now on: this is a copy, in a forked process."""
+        ...
+
 
 class _State:
     """What is known of one source."""
@@ -87,6 +91,13 @@ class Attendance:
             self._hot.pop(id(source), None)
             if state is not None and state.descriptor >= 0:
                 self._epoll.unregister(state.descriptor)
+
+    def disown(self) -> None:
+        """Forget all, in a forked process: what is attended is its parent's."""
+        for state in self._states.values():
+            state.source.disown()
+        self._states.clear()
+        self._hot.clear()
 
     def rouse(self, source: Attended) -> None:
         """Look after `source` again."""
@@ -132,10 +143,13 @@ class Attendance:
             state.ticks += 1
         else:
             source.dozing = True
-            if source.is_led:  # else they went before they could have seen it
-                del self._hot[id(source)]
-            else:
+            if not self._is_left(source):  # they went before they could have seen it
                 source.dozing = False
+            else:
+                del self._hot[id(source)]
+
+    def _is_left(self, source: Attended) -> bool:
+        return source.is_led
 
     def _heat(self, state: _State) -> None:
         state.uses, state.ticks = state.source.uses, 0

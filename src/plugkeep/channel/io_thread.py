@@ -87,6 +87,11 @@ class IoThread:
         with self._lock:
             self._attendance.remove(source)
 
+    def disown(self) -> None:
+        """Forget all, in a forked process: the thread has no copy, and its epoll is shared."""
+        self._sources.clear()
+        self._attendance.disown()
+
     def wake(self) -> None:
         """Make the thread look around."""
         os.eventfd_write(self._wake, 1)
@@ -173,8 +178,9 @@ def give_back(thread: IoThread, borrower: object) -> None:
 
 
 def _forget_after_fork() -> None:
-    # The thread has no copy here, and its epoll is shared with the parent: leave it alone.
     global _current, _lock
+    if _current is not None:
+        _current.disown()
     _current, _lock = None, threading.RLock()
 
 

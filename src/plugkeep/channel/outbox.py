@@ -6,16 +6,25 @@ import os
 import select
 import threading
 from collections import deque
+from itertools import islice, takewhile
 from os import write
 from select import PIPE_BUF
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from plugkeep.channel.ends import Ends
 from plugkeep.wire.connection import Apart, Sending
+
+if TYPE_CHECKING:
+    from plugkeep.channel.ends import Ends
+
+#: So many pieces are written at once.
+_MOST_PIECES = 256
 
 
 class Outbox:
     """A queue of frames and buffers, and the writing of them without ever waiting.
+
+    Whoever holds the pen writes all there is. Nobody waits for it: who finds it taken may go, for
+    its holder looks into the queue again after laying it down.
 
     A signal's handler may raise between any two steps, but not inside one that is made in C: so
     what a write has come to is noted by the same call that writes, and settled at leisure.
@@ -23,73 +32,69 @@ class Outbox:
 
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
-        self._queue: deque[bytearray | memoryview | Apart] = deque()
-        self._written: list[int] = []  # by the piece at the head of the queue; at most one entry
-        # Reentrant, for a signal's handler may call while its own thread is writing.
-        self._lock = threading.RLock()
-        self._try_lock, self._unlock = self._lock.acquire, self._lock.release
+        self._queue: deque[Any] = deque()
+        self._written: list[int] = []  # from the head of the queue on; at most one entry
+        # Reentrant only so that it can be told whether this very thread has it: then it is being
+        # interrupted, by a signal's handler or the garbage collector, and goes on afterwards.
+        self._pen = threading.RLock()
+        self._try_pen, self._lay_down = self._pen.acquire, self._pen.release
+        self._has_pen = self._pen._is_owned  # type: ignore[attr-defined]
         self._descriptor = ends.write
-        self._writing = False
         #: How many bytes have been written slowly; whether it grows tells a stuck reader.
         self.moved = 0
+        #: How many bytes are waiting, nearly: a signal's handler may raise before all are counted.
+        self.size = 0
+        #: The other end takes nothing any more: what is sent is thrown away.
+        self.is_broken = False
 
     def put(self, sending: Sending) -> None:
         """Add to the queue; `flush` some time."""
         frame, apart = sending
-        if apart:
-            with self._lock:  # what belongs together stays together
-                self._queue.append(frame)
-                self._queue.extend(apart)
-        else:
-            self._queue.append(frame)
+        size = len(frame)
+        for piece in apart:
+            size += piece.buffer.nbytes
+        self._queue.extend((frame, *apart))  # in one step, for they belong together
+        self.size += size
 
     def send(self, sending: Sending) -> bool:
-        """Add to the queue and write what can be written; return what `flush` does.
-
-        Where the other end has been closed, that is as good as sent: whoever reads will see.
-        """
+        """Add to the queue and write what can be written; return what `flush` does."""
         frame, apart = sending
         # The system writes so little either whole or not at all: nothing to note, then.
         if not apart and len(frame) <= PIPE_BUF and not self._queue:
             try:
-                if self._try_lock(False):
+                if self._try_pen(False):
                     if not self._queue:
                         write(self._descriptor, frame)
-                        self._unlock()
+                        self._lay_down()
                         return True
-                    self._unlock()
+                    self._lay_down()
             except BlockingIOError:
-                self._unlock()
-            except BrokenPipeError:
-                self._unlock()
-                return True
-            except BaseException:
-                if self._lock._is_owned():
-                    self._unlock()
-                raise
+                self._lay_down()
+            except BaseException as error:
+                if self._has_pen():
+                    self._lay_down()
+                if not isinstance(error, OSError):
+                    raise
+                self.is_broken = True
         self.put(sending)
         return self.flush()
 
     def flush(self) -> bool:
-        """Write what can be written at once; say whether the queue is empty, or soon will be.
+        """Write what can be written at once; return False where something is left to the caller.
 
-        Raises OSError where the other end has been closed.
+        That is so where the other end takes no more now, or, `is_broken`, for ever.
         """
-        queue = self._queue
-        while queue:
-            with self._lock:
-                if self._writing:
-                    return True  # this very thread is at it, a signal's handler further out
-                self._writing = True
-                try:
-                    while queue:
-                        self._settle()
-                        if queue and not self._write(queue[0]):
-                            return False
-                finally:
-                    self._settle()
-                    self._writing = False
-        return True
+        if self._has_pen():
+            return True
+        done = True
+        try:
+            while done and self._queue and self._try_pen(False):
+                done = self._write_all()
+                self._lay_down()
+        finally:
+            if self._has_pen():
+                self._lay_down()
+        return done
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -98,38 +103,77 @@ class Outbox:
     def descriptor(self) -> int:
         """What to wait for before there is more that can be written."""
         queue = self._queue
-        at_socket = queue and type(queue[0]) is Apart and self._ends.socket
-        return self._ends.socket.fileno() if at_socket else self._ends.write  # type: ignore[union-attr]
+        try:
+            at_socket = type(queue[0]) is Apart
+        except IndexError:
+            at_socket = False
+        if at_socket and self._ends.socket is not None:
+            return self._ends.socket.fileno()
+        return self._ends.write
 
-    def wait(self, timeout_ms: int | None, also: tuple[int, ...] = ()) -> list[int]:
-        """Wait until more can be written, or one of `also` read; return the ready descriptors."""
+    def wait(self, timeout_ms: int | None) -> None:
+        """Wait until more can be written."""
         poller = select.poll()
         poller.register(self.descriptor, select.POLLOUT)
-        for descriptor in also:
-            poller.register(descriptor, select.POLLIN)
-        return [descriptor for descriptor, _ in poller.poll(timeout_ms)]
+        poller.poll(timeout_ms)
 
-    def _write(self, piece: bytearray | memoryview | Apart) -> bool:
-        """Write of `piece` what can be written; return False where nothing can be, now."""
+    def _write_all(self) -> bool:
+        """Write the queue; return False where there is something left that cannot be written."""
         try:
-            if type(piece) is Apart:
-                from plugkeep.channel import apart
-
-                return apart.send(self._ends.socket, self._queue)
-            self._written.extend(map(os.write, (self._ends.write,), (piece,)))
+            self._settle()
+            while self._queue and not self.is_broken:
+                if not self._write(self._queue[0]):
+                    return False
+                self._settle()
+            self.size = 0
         except BlockingIOError:
             return False
+        except OSError:
+            self.is_broken = True
+        if self.is_broken:
+            self._queue.clear()
+            self._written.clear()
+        return not self.is_broken
+
+    def _write(self, piece: Any) -> bool:
+        """Write of the queue, whose head is `piece`, what can be written; say whether to go on."""
+        if type(piece) is Apart:
+            from plugkeep.channel import apart
+
+            assert self._ends.socket is not None  # noqa: S101  # else nothing travels so
+            return apart.send(self._ends.socket, piece, self._written)
+        if len(self._queue) == 1:
+            self._written.extend(map(os.write, (self._descriptor,), (piece,)))
+        else:
+            pieces = islice(takewhile(_is_frame, self._queue.copy()), _MOST_PIECES)
+            self._written.extend(map(os.writev, (self._descriptor,), (list(pieces),)))
         return True
 
     def _settle(self) -> None:
         """Take from the queue what has been written."""
-        if self._written:
-            piece: Any = self._queue[0]
+        while self._written:
+            piece = self._queue[0]
             count = self._written[0]
-            self.moved += count
-            # No call from here on, so nothing comes in between.
-            if count == len(piece):
-                del self._queue[0], self._written[0]
+            rest: Any
+            if type(piece) is Apart:
+                from plugkeep.channel import apart
+
+                size, rest = count, apart.rest(piece, count)
             else:
-                self._queue[0] = memoryview(piece)[count:]
+                size = min(count, len(piece))
+                rest = memoryview(piece)[size:] if size < len(piece) else None
+            # No call from here on, so nothing comes in between.
+            self.moved += size
+            self.size -= size
+            if rest is None:
+                del self._queue[0]
+            else:
+                self._queue[0] = rest
+            if size < count:
+                self._written[0] = count - size
+            else:
                 del self._written[0]
+
+
+def _is_frame(piece: Any) -> bool:
+    return type(piece) is not Apart
