@@ -1,0 +1,348 @@
+"""Level 2: frames in any pieces, their buffers, and every way in which they can lie."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+
+from plugkeep.errors import ProtocolViolationError
+from plugkeep.wire.frames import HEADER_SIZE, MAX_BUFFER_COUNT, CodecName, Frames, Wanted
+from plugkeep.wire.messages import Message
+
+CODECS: list[CodecName] = ["msgpack", "json"]
+KIB, MIB = 1024, 1024 * 1024
+
+
+def encoded(value: Any, codec: str) -> bytes:
+    return msgspec.msgpack.encode(value) if codec == "msgpack" else json.dumps(value).encode()
+
+
+def frame(value: Any, *inline: bytes, codec: str = "json") -> bytes:
+    body = value if type(value) is bytes else encoded(value, codec)
+    beside = b"".join(inline)
+    return struct.pack("<III", len(body) + len(beside), len(body), 0) + body + beside
+
+
+def notice(name: str, **members: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": name, **members}
+
+
+def by_socket(size: int) -> dict[str, Any]:
+    return {"size": size, "via": "socket"}
+
+
+def by_memory(size: int) -> dict[str, Any]:
+    return {"size": size, "via": "memory"}
+
+
+def names(messages: list[Message]) -> list[Any]:
+    return [message.method for message in messages]
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_frames_cut_at_every_byte(codec: CodecName) -> None:
+    whole = b"".join(
+        [
+            frame(notice("a"), codec=codec),
+            frame(notice("b", params=[{"$buffer": 0}], buffers=[3, 0]), b"abc", codec=codec),
+            frame(notice("c", params=["x" * 20]), codec=codec),
+        ]
+    )
+    for cut in range(len(whole) + 1):
+        frames = Frames(codec)
+        messages = frames.receive(whole[:cut]) + frames.receive(whole[cut:])
+        assert names(messages) == ["a", "b", "c"]
+        assert messages[1].buffers == [b"abc", b""]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_frames_byte_by_byte(codec: CodecName) -> None:
+    whole = frame(notice("a", buffers=[2]), b"xy", codec=codec) + frame(notice("b"), codec=codec)
+    frames = Frames(codec)
+    came = [(i, each) for i in range(len(whole)) for each in frames.receive(whole[i : i + 1])]
+    assert [(i, message.method) for i, message in came] == [
+        (len(frame(notice("a", buffers=[2]), b"xy", codec=codec)) - 1, "a"),
+        (len(whole) - 1, "b"),
+    ]
+
+
+def test_nothing_is_nothing() -> None:
+    frames = Frames()
+    assert frames.receive(b"") == []
+    assert frames.receive(frame(notice("a"), codec="msgpack")[:5]) == []
+    assert frames.receive(b"") == []
+
+
+@pytest.mark.parametrize("size", [16 * KIB, 1000])
+def test_a_large_message_in_small_pieces_costs_its_own_size_and_little_more(size: int) -> None:
+    whole = frame(notice("a", params=["x" * (16 * MIB)]), codec="msgpack")
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    frames = Frames()
+    tracemalloc.start()
+    try:
+        messages = [message for piece in pieces for message in frames.receive(piece)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert names(messages) == ["a"]
+    assert peak < 3.5 * len(whole)  # what has come, its growing, and what is decoded from it
+
+
+REQUEST = {"jsonrpc": "2.0", "id": 1, "method": "a", "params": [1]}
+ANSWER = {"jsonrpc": "2.0", "id": 1, "result": [1]}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_plain_request_and_a_plain_answer_go_the_short_way(codec: CodecName) -> None:
+    frames = Frames(codec)
+    request = frames.plain_request(frame(REQUEST, codec=codec))
+    assert request is not None
+    assert (request.id, request.method, request.params) == (1, "a", [1])
+    answer = frames.plain_answer(frame(ANSWER, codec=codec))
+    assert answer is not None
+    assert (answer.id, answer.result) == (1, [1])
+    assert names(frames.receive(frame(REQUEST, codec=codec))) == ["a"]  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        frame(REQUEST)[:-1],
+        frame(ANSWER) + b"\0",
+        frame(REQUEST) * 2,
+        frame({**REQUEST, "buffers": [1]}, b"x"),
+        frame({**ANSWER, "buffers": []}),
+        frame({**REQUEST, "credit": 1}),
+        frame({**REQUEST, "id": "1"}),
+        frame({**REQUEST, "params": {}}),
+        frame({**ANSWER, "error": {"code": 1, "message": ""}}),
+        frame({"id": 1, "method": "a"}),
+        frame(notice("a")),
+        frame({"cmd": "stop"}),
+        frame(b"no json"),
+        struct.pack("<III", 0, 0, 0),
+        frame(REQUEST)[:8] + b"\1\0\0\0" + frame(REQUEST)[12:],
+    ],
+    ids=lambda data: repr(data)[-30:],
+)
+def test_anything_else_does_not_go_the_short_way(data: bytes) -> None:
+    assert Frames("json").plain_request(data) is None
+    assert Frames("json").plain_answer(data) is None
+
+
+def test_nothing_goes_the_short_way_past_what_came_before() -> None:
+    frames = Frames("json")
+    frames.receive(frame(notice("a"))[:-1])
+    assert frames.plain_request(frame(REQUEST)) is None
+    waiting = Frames("json")
+    waiting.receive(frame(notice("a", buffers=[by_socket(5)])))
+    assert waiting.plain_answer(frame(ANSWER)) is None
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_is_sent_is_what_is_received(codec: CodecName) -> None:
+    frames = Frames(codec)
+    batch = bytearray()
+    for name in ("a", "b", "c"):
+        frames.append(Message(method=name, params=["x"]), batch)
+    buffers = [memoryview(b"abc"), memoryview(b"")]
+    batch += frames.encode(Message(method="d", buffers=[3, 0]), buffers)
+    messages = frames.receive(bytes(batch))
+    assert names(messages) == ["a", "b", "c", "d"]
+    assert messages[3].buffers == [b"abc", b""]
+
+
+# --- lies -------------------------------------------------------------------------------------
+
+MESSAGE = encoded(notice("a"), "json")
+LIES = {
+    "4 GiB": (struct.pack("<III", 2**32 - 1, 2**32 - 1, 0), "announces a message of 4294967295"),
+    "4 GiB of buffers": (struct.pack("<III", 2**32 - 1, 5, 0), "4294967290 bytes of buffers"),
+    "a message over the limit": (
+        struct.pack("<III", 64 * MIB + 1, 64 * MIB + 1, 0),
+        "announces a message of 67108865 bytes; 67108864 may be",
+    ),
+    "buffers over the limit": (struct.pack("<III", 1024 * MIB + 2, 1, 0), "bytes of buffers"),
+    "message longer than the frame": (
+        struct.pack("<III", 10, 11, 0),
+        "of 10 bytes holds a message of 11",
+    ),
+    "flags": (struct.pack("<III", 10, 10, 1), "unknown flags 0x1"),
+    "high flags": (struct.pack("<III", 10, 10, 2**31), "unknown flags 0x80000000"),
+    "empty": (struct.pack("<III", 0, 0, 0), "holds no message"),
+    "no message but bytes": (frame(b"", b"abc"), "holds no message"),
+    "buffers not announced": (frame(MESSAGE, b"abc"), "holds 3 bytes of buffers, and announces 0"),
+    "more than announced": (frame(notice("a", buffers=[2]), b"abc"), "holds 3 .* announces 2"),
+    "less than announced": (frame(notice("a", buffers=[4]), b"abc"), "holds 3 .* announces 4"),
+    "announced but not there": (frame(notice("a", buffers=[1])), "holds 0 .* announces 1"),
+    "too many buffers": (
+        frame(notice("a", buffers=[0] * (MAX_BUFFER_COUNT + 1))),
+        "announces 1025 buffers; 1024 may be",
+    ),
+    "too large buffers": (
+        frame(notice("a", buffers=[by_socket(512 * MIB)] * 3)),
+        "announces 1610612736 bytes of buffers; 1073741824 may be",
+    ),
+    "immense buffers": (frame(notice("a", buffers=[by_memory(2**80)])), "bytes of buffers"),
+    "message cut short": (frame(MESSAGE[:-1]), "holds no message"),
+    "two messages": (frame(MESSAGE + MESSAGE), "holds no message"),
+    "NUL": (frame(b"\0"), "holds no message"),
+    "byte order mark": (frame(b"\xef\xbb\xbf" + MESSAGE), "holds no message"),
+    "not UTF-8": (frame(MESSAGE.replace(b'"a"', b'"\xff"')), "holds no message"),
+    "half a character": (frame(MESSAGE.replace(b'"a"', b'"\\ud800"')), "holds no message"),
+    "array": (frame([notice("a")]), "holds no message"),
+    "wrong version": (frame({"jsonrpc": "1.0", "method": "a"}), "Invalid value '1.0'"),
+    "NaN": (frame(b'{"jsonrpc":"2.0","id":1,"result":NaN}'), "holds no message"),
+    "1e400": (frame(b'{"jsonrpc":"2.0","id":1,"result":1e400}'), "Number out of range"),
+    "too deep": (frame(b'{"result":' + b"[" * 5000 + b"]" * 5000 + b"}"), "holds no message"),
+}
+
+
+@pytest.mark.parametrize(("data", "rule"), LIES.values(), ids=LIES)
+def test_a_frame_that_lies_is_refused(data: bytes, rule: str) -> None:
+    with pytest.raises(ProtocolViolationError, match=rule) as raised:
+        Frames("json").receive(data)
+    assert len(str(raised.value)) < 1000
+    with pytest.raises(ProtocolViolationError, match=rule):
+        in_pieces = Frames("json")
+        for position in range(len(data)):
+            in_pieces.receive(data[position : position + 1])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [-1, True, 1.0, None, "5", [], {}, {"size": 5}, {"via": "socket"}, by_socket(-1), by_memory(0),
+     by_memory(-1), {"size": True, "via": "socket"}, {"size": 5, "via": ["socket"]},
+     {"size": 5.0, "via": "socket"}, {"size": 5, "via": "inline"}, {"size": "5", "via": "memory"}],
+    ids=repr,
+)  # fmt: skip
+def test_a_buffer_that_is_announced_wrongly(entry: Any) -> None:
+    with pytest.raises(ProtocolViolationError, match="announces the buffer"):
+        Frames("json").receive(frame(notice("a", buffers=[entry])))
+
+
+MSGPACK_LIES = {
+    "extension": b"\xd4\x05a",
+    "a text of 4 GiB": b"\xdb\xff\xff\xff\xff",
+    "an array of 4 G": b"\xdd\xff\xff\xff\xff",
+    "arrays of 4 G in one another": b"\xdd\xff\xff\xff\xff" * 500,
+    "a map of 4 G": b"\xdf\xff\xff\xff\xff",
+    "a map as key": b"\x81\x80\x01",
+    "no such code": b"\xc1",
+    "not UTF-8": b"\xa1\xff",
+    "too deep": b"\x91" * 5000 + b"\xc0",
+    "a moment that is none": b"\xc7\x0c\xff" + b"\xff" * 12,
+}
+
+
+@pytest.mark.parametrize("result", MSGPACK_LIES.values(), ids=MSGPACK_LIES)
+def test_msgpack_that_lies_is_refused(result: bytes) -> None:
+    body = msgspec.msgpack.encode({"jsonrpc": "2.0", "id": 1})
+    body = bytes([body[0] + 1]) + body[1:] + msgspec.msgpack.encode("result") + result
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolViolationError, match="holds no message"):
+            Frames().receive(frame(body))
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_limits_are_checked_before_anything_is_kept() -> None:
+    frames = Frames(max_message=100, max_buffers=1000)
+    with pytest.raises(ProtocolViolationError, match="a message of 101 bytes; 100 may be"):
+        frames.receive(struct.pack("<III", 101, 101, 0))
+    with pytest.raises(ProtocolViolationError, match="1001 bytes of buffers; 1000 may be"):
+        Frames(max_message=100, max_buffers=1000).receive(struct.pack("<III", 1101, 100, 0))
+
+
+def test_what_is_too_large_is_not_sent() -> None:
+    frames = Frames(max_message=100, max_buffers=1000)
+    with pytest.raises(ValueError, match="over the limit of 100"):
+        frames.encode(Message(method="x" * 100))
+    with pytest.raises(ValueError, match="1001 bytes of buffers are over the limit of 1000"):
+        frames.check_buffers([memoryview(bytes(1001))])
+    with pytest.raises(ValueError, match="1025 buffers are over the limit of 1024"):
+        frames.check_buffers([memoryview(b"")] * 1025)
+    batch = bytearray(b"before")
+    with pytest.raises(ValueError, match="over the limit of 100"):
+        frames.append(Message(method="x" * 100), batch)
+    assert batch == b"before"
+
+
+# --- buffers from the socket ------------------------------------------------------------------
+
+
+def test_a_message_waits_for_its_buffers_and_those_behind_it_for_the_message() -> None:
+    frames = Frames("json")
+    first = frame(notice("a", buffers=[by_socket(5), 2, by_memory(7)]), b"in")
+    assert frames.receive(first + frame(notice("b")) + frame(notice("c"))[:7]) == []
+    assert frames.wanted == Wanted(5, "socket")
+    assert frames.receive(frame(notice("c"))[7:]) == []
+    assert frames.supply(b"hello") == []
+    assert frames.wanted == Wanted(7, "memory")
+    view = memoryview(b"1234567")
+    messages = frames.supply(view)
+    assert names(messages) == ["a", "b", "c"]
+    assert messages[0].buffers == [b"hello", b"in", view]
+    assert frames.wanted is None
+    assert names(frames.receive(frame(notice("d")))) == ["d"]
+
+
+def test_one_after_the_other_may_wait() -> None:
+    frames = Frames("json")
+    waiting = frame(notice("a", buffers=[by_socket(1)]))
+    assert frames.receive(waiting * 3 + frame(notice("b"))) == []
+    assert names(frames.supply(b"1")) == ["a"]
+    assert frames.wanted == Wanted(1, "socket")
+    assert names(frames.supply(b"2")) == ["a"]
+    assert names(frames.supply(b"3")) == ["a", "b"]
+    assert frames.wanted is None
+
+
+def test_nothing_waits_for_no_bytes() -> None:
+    frames = Frames("json")
+    (message,) = frames.receive(frame(notice("a", buffers=[by_socket(0), 0])))
+    assert message.buffers == [b"", b""]
+    assert frames.wanted is None
+
+
+def test_many_buffers_are_supplied_one_by_one() -> None:
+    frames = Frames("json")
+    frames.receive(frame(notice("a", buffers=[by_socket(1)] * MAX_BUFFER_COUNT)))
+    messages: list[Message] = []
+    for index in range(MAX_BUFFER_COUNT):
+        assert messages == []
+        messages = frames.supply(index)
+    assert messages[0].buffers == list(range(MAX_BUFFER_COUNT))
+
+
+def test_what_comes_while_a_buffer_is_awaited_is_bounded() -> None:
+    frames = Frames("json", max_message=1000)
+    frames.receive(frame(notice("a", buffers=[by_socket(1)])))
+    with pytest.raises(ProtocolViolationError, match="came before a buffer that was announced"):
+        for _ in range(1000):
+            frames.receive(frame(notice("b")))
+
+
+def test_a_violation_behind_a_message_that_waited() -> None:
+    frames = Frames("json")
+    frames.receive(frame(notice("a", buffers=[by_socket(1)])) + struct.pack("<III", 5, 5, 9))
+    with pytest.raises(ProtocolViolationError, match="unknown flags"):
+        frames.supply(b"x")
+
+
+def test_the_header_is_twelve_bytes_little_endian() -> None:
+    data = Frames("json").encode(Message(method="a"), [memoryview(b"xyz")])
+    body = data[HEADER_SIZE:-3]
+    assert data[:12] == bytes([len(body) + 3, 0, 0, 0, len(body), 0, 0, 0, 0, 0, 0, 0])
+    assert json.loads(body) == {"jsonrpc": "2.0", "method": "a"}
