@@ -12,7 +12,7 @@ from plugkeep.wire import messages as m
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plugkeep.runner._methods import ExposedMethod
+    from plugkeep.channel.exposed import ExposedMethod
     from plugkeep.runner.runner import Runner
     from plugkeep.wire.events import Request
     from plugkeep.wire.messages import Id

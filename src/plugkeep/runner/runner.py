@@ -12,7 +12,7 @@ from plugkeep.errors import CallError, ProtocolViolationError
 from plugkeep.plugin import Plugin
 from plugkeep.runner._channel import PluginChannel
 from plugkeep.runner._failures import raised
-from plugkeep.runner._methods import methods_of
+from plugkeep.channel.exposed import methods_of
 from plugkeep.runner._wire import Wire
 from plugkeep.wire import messages as m
 from plugkeep.wire.connection import Connection, Request, Sending

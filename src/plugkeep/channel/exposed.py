@@ -1,4 +1,4 @@
-"""The methods of a plugin that callers may reach, and what the host is told of them."""
+"""The methods that callers at the other end may reach, and what they are told of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from plugkeep.plugin import exposed
-from plugkeep.runner._binding import Binding
+from plugkeep.channel.binding import Binding
 
 #: Where a method runs: on the main thread, on the event loop, on a thread of its own.
 Place = Literal["main", "loop", "thread"]
