@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from replay import Line, load, matches, values
@@ -78,14 +78,26 @@ class Puppet:
             sys.exit(3)
 
 
+def needed(lines: Iterable[Line]) -> Iterator[Line]:
+    """Yield all lines but those about requests that a host makes only if it wants to."""
+    unneeded = set()
+    for line in lines:
+        message = line.event.get("message", {})
+        method, number = message.get("method", ""), message.get("id")
+        own = method.startswith("$/") and method not in ("$/start", "$/stop")
+        if own and number and line.event["from"] == "host":
+            unneeded.add(number)
+        elif method or number not in unneeded:
+            yield line
+
+
 def main() -> None:
     puppet = Puppet()
-    for side, lines in groupby(load(sys.argv[1]).whole, key=lambda line: line.event["from"]):
-        for line in lines:
-            if side == "plugin":
-                puppet.say(line.event)
-            else:
-                puppet.expect(line)
+    for line in needed(load(sys.argv[1]).whole):
+        if line.event["from"] == "plugin":
+            puppet.say(line.event)
+        else:
+            puppet.expect(line)
 
 
 if __name__ == "__main__":
