@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Struct
 
 from plugkeep.errors import ProtocolViolationError, UnsendableValueError
 from plugkeep.wire import messages as m
@@ -343,7 +343,7 @@ class Connection:
         except ValueError as error:
             return Dropped(f"the notification {shortened(method)}: {error}")
 
-    def _take_chunk(self, params: _Chunk, buffers: Sequence[Any]) -> Event:
+    def _take_chunk(self, params: m.ChunkParams, buffers: Sequence[Any]) -> Event:
         waiter = self.calls.get(params.id, _NOBODY)
         if waiter is _NOBODY:
             return Dropped("")  # of a stream that was given up: to be expected
@@ -355,23 +355,23 @@ class Connection:
         flow.used += 1
         return Chunk(params.id, waiter, params.value, buffers)
 
-    def _take_credit(self, params: _Credit, _: Sequence[Any]) -> Event:
+    def _take_credit(self, params: m.CreditParams, _: Sequence[Any]) -> Event:
         flow = self.serving.get(params.id)
         if flow is None:
             return Dropped("")  # the stream has ended meanwhile
         flow.granted += params.n
         return Credit(params.id)
 
-    def _take_progress(self, params: _Chunk, buffers: Sequence[Any]) -> Event:
+    def _take_progress(self, params: m.ChunkParams, buffers: Sequence[Any]) -> Event:
         waiter = self.calls.get(params.id, _NOBODY)
         if waiter is _NOBODY:
             return Dropped("")
         return Progress(params.id, waiter, params.value, buffers)
 
-    def _take_cancel(self, params: _Cancel, _: Sequence[Any]) -> Event:
+    def _take_cancel(self, params: m.CancelParams, _: Sequence[Any]) -> Event:
         return Cancel(params.id) if params.id in self.serving else Dropped("")
 
-    def _take_log(self, params: _Log, buffers: Sequence[Any]) -> Event:
+    def _take_log(self, params: m.LogParams, buffers: Sequence[Any]) -> Event:
         level = params.level if params.level in LEVELS else "info"
         return Log(level, params.logger, params.message, unpack(params.fields, buffers))
 
@@ -479,32 +479,11 @@ _LONGEST_TEXT = 10_000  # of an error that could not be sent whole
 _UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
-class _Cancel(Struct):
-    id: Id
-
-
-class _Chunk(Struct):
-    id: Id
-    value: Any
-
-
-class _Credit(Struct):
-    id: Id
-    n: Annotated[int, Meta(ge=1)]
-
-
-class _Log(Struct):
-    message: str
-    level: str = "info"
-    logger: str = ""
-    fields: dict[str, Any] = {}
-
-
 #: Notifications of the wire's own: what their params are, and who takes them.
 _NOTIFICATIONS: dict[str, tuple[type[Struct], Any]] = {
-    m.CANCEL: (_Cancel, Connection._take_cancel),
-    m.CHUNK: (_Chunk, Connection._take_chunk),
-    m.CREDIT: (_Credit, Connection._take_credit),
-    m.PROGRESS: (_Chunk, Connection._take_progress),
-    m.LOG: (_Log, Connection._take_log),
+    m.CANCEL: (m.CancelParams, Connection._take_cancel),
+    m.CHUNK: (m.ChunkParams, Connection._take_chunk),
+    m.CREDIT: (m.CreditParams, Connection._take_credit),
+    m.PROGRESS: (m.ChunkParams, Connection._take_progress),
+    m.LOG: (m.LogParams, Connection._take_log),
 }

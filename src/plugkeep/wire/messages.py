@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import reprlib
 from enum import IntEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import UNSET, MsgspecError, Struct, UnsetType
+from msgspec import UNSET, Meta, MsgspecError, Struct, UnsetType
 
 #: Each end numbers its own calls; others than we may use texts.
 Id = int | str
@@ -95,6 +95,35 @@ class PlainAnswer(Struct, tag_field="jsonrpc", tag="2.0", forbid_unknown_fields=
 
     id: int
     result: Any
+
+
+class CancelParams(Struct):
+    """Of ``$/cancel``."""
+
+    id: Id
+
+
+class ChunkParams(Struct):
+    """Of ``$/chunk`` and ``$/progress``."""
+
+    id: Id
+    value: Any
+
+
+class CreditParams(Struct):
+    """Of ``$/credit``."""
+
+    id: Id
+    n: Annotated[int, Meta(ge=1)]
+
+
+class LogParams(Struct):
+    """Of ``$/log``."""
+
+    message: str
+    level: str = "info"
+    logger: str = ""
+    fields: dict[str, Any] = {}
 
 
 _short = reprlib.Repr()

@@ -318,7 +318,7 @@ def _unpack(value: Any, buffers: Sequence[Any], form: BufferForm) -> Any:
         for key, each in value.items():
             members[_unescaped_key(key)] = _unpack(each, buffers, form)
         return members
-    return value
+    return memoryview(value) if kind is bytes and form == "memoryview" else value
 
 
 def as_memoryviews(value: Any) -> Any:

@@ -266,6 +266,7 @@ def test_what_is_received_lies_in_the_buffer_itself() -> None:
     assert address(unpack(array_reference, [received])) == address(received)
     whole = bytes(APART)
     assert unpack(reference, [whole], "bytes") is whole
+    assert type(unpack([reference, b"small"], [whole], "memoryview")[1]) is memoryview
 
 
 ARRAYS = {
