@@ -31,7 +31,7 @@ STALLED: Final = 30.0
 _OTHERS_WRITE: Final = 100
 
 
-class LoopSide(Protocol):
+class LoopSide(Protocol):  # `_sides.Side`, which is not imported where there are no loops
     """An event loop whose tasks await answers."""
 
     #: The thread that it runs on.
@@ -39,6 +39,10 @@ class LoopSide(Protocol):
 
     def ask(self) -> None:
         """Have it read from now on; to be called from any thread. RuntimeError: it is closed."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Have it let go of the descriptors, in the same manner."""
         ...
 
 
@@ -64,7 +68,7 @@ class Leading(Reading):
         #: The event loop that reads, if one does. What only it may do is to give that up.
         self.loop: LoopSide | None = None
         #: All whose tasks await answers.
-        self.loops: dict[Any, LoopSide] = {}
+        self.loops: dict[Any, Any] = {}
         self._aim()
 
     # --- the lead -------------------------------------------------------------------------
@@ -127,6 +131,16 @@ class Leading(Reading):
             self._active = False
             self._release()
         if not self._active and (self._followers or self.loops or self.dozing):
+            self._hand_over()
+
+    def leave_to(self, side: LoopSide) -> None:
+        """Do as `go` does where an event loop goes on reading afterwards."""
+        if self.loop is not side:
+            self.go()
+            return
+        self._active = False
+        self._release()
+        if self.dozing:
             self._hand_over()
 
     def read_by(self, side: LoopSide | None) -> None:
@@ -245,11 +259,11 @@ class Leading(Reading):
             while self.outbox and not self.is_lost:
                 self._send_some(deadline, led_before)
                 if deadline is not None and time.monotonic() >= deadline:
-                    self._leave_unsent()
+                    self.leave_unsent()
                     return
             self._moved_at = None
             if self.outbox.is_broken:
-                self._lose_unread(led_before)
+                self.lose_unread(led_before)
         finally:
             if not led_before and self._leads():
                 with SignalsHeld():
@@ -283,7 +297,7 @@ class Leading(Reading):
             self._lose(ProtocolViolationError(f"it has read nothing for {self._stalled:g} s"))
         return since
 
-    def _lose_unread(self, leads: bool) -> None:
+    def lose_unread(self, leads: bool = False) -> None:
         """Deal with what the other end has said before it went, and be lost."""
         if leads or self.try_lead():
             while not self.is_lost and self.turn(0.0, nested=True):

@@ -192,9 +192,9 @@ class Reading:
     def post(self, sending: Sending) -> None:
         """Send without waiting; what cannot be written now is written later."""
         if not self.outbox.send(sending):
-            self._leave_unsent()
+            self.leave_unsent()
 
-    def _leave_unsent(self) -> None:
+    def leave_unsent(self) -> None:
         """Have the I/O thread write what cannot be written yet."""
         if self._thread is not None and not self.is_lost:
             self._thread.rouse(self)  # type: ignore[arg-type]  # see `Channel`

@@ -134,9 +134,9 @@ class Caller:
         options: Options = PLAIN,
     ) -> AsyncIterator[Any]:
         """Do what `map` does, on an event loop; the items may come asynchronously, too."""
-        from plugkeep.channel import aio
+        from plugkeep.channel import amapping
 
-        return aio.amap(self, method, iterables, options)
+        return amapping.amap(self, method, iterables, options)
 
     # --- results and errors ---------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from plugkeep.wire.messages import Id, PlainAnswer
 __all__ = ["READ_SIZE", "Channel", "Peer", "serving"]
 
 _LITTLE = (4 * 1024,)  # for a single small answer
+_MUCH = (READ_SIZE,)
 #: So many reads take all that any pipe holds.
 _LEFT_BEHIND = 100
 
@@ -70,6 +71,7 @@ class Channel(Leading):
         )
         self._request, self._calls = connection.request, connection.calls
         self._plain_answer = connection.codec.plain_answer
+        self._is_closing = False
         self._forgotten: deque[Id] = deque()
         self._send_now = self.outbox.send
         self._read_from = (ends.read,)
@@ -178,10 +180,11 @@ class Channel(Leading):
         timeout: float | None = None,
         credit: Any = UNSET,
         wait: bool = True,
+        later: bool = False,
     ) -> int:
         """Send a call; `waiter` will be told what comes. Return its number.
 
-        Without `wait` it is only put into the outbox.
+        Without `wait` only what can be written now is written, and with `later` nothing.
         """
         self.check()
         number, sending = self._request(
@@ -196,8 +199,10 @@ class Channel(Leading):
         try:
             if wait:
                 self.send(sending, None if timeout is None else time.monotonic() + timeout)
-            else:
+            elif later:
                 self.outbox.put(sending)
+            else:
+                self.outbox.send(sending)
             self.check()  # again, for it may have been lost before the call was in the table
         except BaseException:
             self.connection.give_up(number)
@@ -230,7 +235,7 @@ class Channel(Leading):
             self.abandon(number)
         else:
             self._forgotten.append(number)
-            self._leave_unsent()
+            self.leave_unsent()
 
     def grant(self, number: Id, amount: int) -> None:
         """Take `amount` more values of a stream."""
@@ -251,6 +256,30 @@ class Channel(Leading):
         """Leave nobody asleep after an exception from anywhere."""
         with SignalsHeld():
             self._recover(led_before=led_before)
+
+    # --- for event loops ------------------------------------------------------------------
+
+    def read_answer(self) -> bool:
+        """Read once, and deal with what came; True where it was one plain answer. To be led.
+
+        In that case nothing is lost or done twice wherever a signal's handler comes in between.
+        """
+        inbox, codec = self._inbox, self.connection.codec
+        if not (inbox or self._events or codec.wanted):
+            try:
+                inbox.extend(map(read, self._read_from, _MUCH))
+            except BlockingIOError:
+                return True
+            self.uses += 1
+            answer = self._plain_answer(inbox[0]) if inbox else None
+            waiter = None if answer is None else self._calls.get(answer.id)
+            if answer is not None and waiter is not None and waiter is not LEADER:
+                waiter.answered(answer)
+                del inbox[:1]
+                self.connection.give_up(answer.id)
+                return True
+        self.turn(0.0, nested=True)
+        return False
 
     # --- for the I/O thread ---------------------------------------------------------------
 
@@ -299,16 +328,28 @@ class Channel(Leading):
                 self.go()
 
     def close(self) -> None:
-        """Fail what is in flight, and close the descriptors."""
+        """Fail what is in flight, and close the descriptors, once nobody reads them any more."""
         self.fail_all()
         if self._thread is not None:
             self._thread.leave(self)
-        # Whoever leads sees that it is lost; a thread that does not come back must not hold us.
-        if self._lead.acquire(timeout=1.0):
+        self._is_closing = True
+        for key, side in list(self.loops.items()):
+            try:
+                side.ask_to_stop()
+            except RuntimeError:  # that loop has been closed itself
+                self.loops.pop(key, None)
+        self.dozing = True  # so that whoever reads looks when it goes
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if not self._is_closing:
+            super()._hand_over()
+        elif not self.loops and self._try_lead(False):
             try:
                 self.ends.close()
+                self.dozing = False
             finally:
-                self._lead.release()
+                self._release()
 
 
 def timed_out(method: str, timeout: float | None) -> CallTimeoutError:

@@ -135,6 +135,14 @@ def failure_of(error: BaseException) -> Failure:
     code = _CODES.get(type(error))
     if code is not None and isinstance(error, PluginError):
         return Failure(code, str(error), _data_of(error))
+    return raised(error)
+
+
+def raised(error: BaseException) -> Failure:
+    """Return what is to be answered where plugin code has raised `error`, whatever that is.
+
+    It may well be one of ours: of a call that the plugin has made itself.
+    """
     return Failure(Code.RAISED, _said(error), {"type": _name(error), "traceback": _trace(error)})
 
 

@@ -1,0 +1,94 @@
+"""Trio's event loops at a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+if TYPE_CHECKING:
+    from plugkeep.channel._sides import AsyncWaiter
+
+
+Soon = Callable[[Callable[[], object]], object]
+
+
+class TrioLoop:
+    """A run of trio's; see `_sides.Loop`."""
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self.soon: Soon = token.run_sync_soon
+        self.soon_from_afar: Soon = token.run_sync_soon
+        self._reader = self._writer = trio.CancelScope()
+
+    async def wait(self, waiter: AsyncWaiter, seconds: float | None) -> bool:
+        """See `Loop.wait`."""
+        if waiter.has_news():
+            return True
+        event = trio.Event()
+        waiter.ring = event.set
+        with trio.move_on_after(float("inf") if seconds is None else max(seconds, 0.0)):
+            await event.wait()
+        return waiter.has_news()
+
+    async def until(self, give: Callable[[Callable[[], object]], object]) -> None:
+        event = trio.Event()
+        give(event.set)
+        await event.wait()
+
+    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
+        """See `Loop.spawn`."""
+        scope = trio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await function()
+
+        trio.lowlevel.spawn_system_task(run, context=copy_context())
+        return scope.cancel
+
+    def watch_reading(self, descriptor: int, readable: Callable[[], None]) -> None:
+        self._reader = self._watch(trio.lowlevel.wait_readable, descriptor, readable)
+
+    def forget_reading(self, descriptor: int) -> None:
+        self._reader.cancel()
+        trio.lowlevel.notify_closing(descriptor)
+
+    def watch_writing(self, descriptor: int, writable: Callable[[], None]) -> None:
+        self._writer = self._watch(trio.lowlevel.wait_writable, descriptor, writable)
+
+    def forget_writing(self, descriptor: int) -> None:
+        self._writer.cancel()
+        trio.lowlevel.notify_closing(descriptor)
+
+    def _watch(
+        self, ready: Callable[[int], Any], descriptor: int, deal: Callable[[], None]
+    ) -> trio.CancelScope:
+        """Call `deal` whenever the descriptor is ready, until what is returned is cancelled."""
+        scope = trio.CancelScope()
+
+        async def watch() -> None:
+            with scope:
+                while True:
+                    await _until_ready(ready, descriptor)
+                    deal()
+
+        trio.lowlevel.spawn_system_task(watch)
+        return scope
+
+
+async def _until_ready(ready: Callable[[int], Any], descriptor: int) -> None:
+    while True:
+        try:
+            await ready(descriptor)
+        except (trio.ClosedResourceError, trio.BusyResourceError):
+            await trio.lowlevel.checkpoint()  # it has been cancelled, or whom it replaces has
+        else:
+            return
+
+
+def running() -> trio.lowlevel.TrioToken | None:
+    """Return what stands for the run of trio's that this task is part of, if it is of one."""
+    return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_task() else None

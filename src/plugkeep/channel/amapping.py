@@ -1,0 +1,161 @@
+"""Many calls of one method from a task, under way at once, their results in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from plugkeep.channel._sides import AsyncWaiter, Side, side_of
+from plugkeep.channel.channel import timed_out
+from plugkeep.channel.mapping import Pipeline
+from plugkeep.errors import CallError
+
+if TYPE_CHECKING:
+    from plugkeep.channel.calling import Caller, Options
+    from plugkeep.wire.events import Answer
+
+
+class AsyncCollector(AsyncWaiter):
+    """Waits for many answers, of which one is `awaited` first; 0: for anything at all."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(side)
+        self.answers: dict[Any, Answer] = {}
+        self.awaited = 0
+        self.has_changed = False
+
+    def answered(self, answer: Answer) -> None:
+        self.answers[answer.id] = answer
+        if answer.id == self.awaited:
+            self.side.wake(self)
+
+    def change(self) -> None:
+        """Have whoever waits look again; to be called on the loop's thread."""
+        self.has_changed = True
+        self.ring()
+
+    def has_news(self) -> bool:
+        return self.awaited in self.answers or self.is_lost or self.has_changed
+
+
+async def amap(
+    caller: Caller,
+    method: str,
+    iterables: Iterable[Iterable[Any] | AsyncIterable[Any]],
+    options: Options,
+) -> AsyncIterator[Any]:
+    """See `Caller.amap`."""
+    mapped = _Mapped(caller, method, list(iterables), options)
+    try:
+        while (answer := await mapped.next()) is not None:
+            yield caller.result_of(answer, method, options)
+    except CallError as error:
+        raise caller.named(error) from None
+    finally:
+        mapped.end()
+
+
+class _Mapped:
+    """The calls of one `amap`."""
+
+    def __init__(self, caller: Caller, method: str, sources: list[Any], options: Options) -> None:
+        self._channel = channel = caller.channel
+        self._method = method
+        self._timeout = options.timeout
+        self._side = side_of(channel)
+        self._collector = AsyncCollector(self._side)
+        self._pipeline = Pipeline(channel, method, options.window, self._collector)
+        self._room_made: Callable[[], object] = _nothing
+        self._cancel: Callable[[], object] = _nothing
+        self._sources = sources
+        is_fed = any(hasattr(source, "__aiter__") for source in sources)
+        self._items = None if is_fed else zip(*sources)  # noqa: B905  # as `map` does
+        self._side.enter()
+        if is_fed:
+            self._cancel = self._side.loop.spawn(self._feed)
+
+    async def next(self) -> Answer | None:
+        """Return the next answer; None: there are no more. Raises what the items raise."""
+        pipeline, collector = self._pipeline, self._collector
+        if self._items is not None:
+            if pipeline.room:
+                await self._side.drain()
+                pipeline.refill(self._items)
+                self._side.see_to_it()
+        else:
+            await self._until_fed()
+        if not pipeline.numbers:
+            if pipeline.error is not None:
+                raise pipeline.error
+            return None
+        number = pipeline.numbers[0]
+        if number not in collector.answers:
+            await self._await(number)
+        del pipeline.numbers[0]
+        if pipeline.room:
+            self._room_made()
+        return collector.answers.pop(number)
+
+    def end(self) -> None:
+        """Give up what is under way."""
+        self._cancel()
+        for number in self._pipeline.numbers:
+            self._channel.abandon(number)
+        self._side.leave()
+
+    async def _await(self, number: int) -> None:
+        collector, timeout = self._collector, self._timeout
+        collector.awaited = number
+        deadline = None if timeout is None else monotonic() + timeout
+        while number not in collector.answers:
+            left = None if deadline is None else deadline - monotonic()
+            collector.has_changed = False
+            in_time = await self._side.wait(collector, left)
+            if number not in collector.answers:
+                self._channel.check()
+                if not in_time:
+                    raise timed_out(self._method, timeout)
+
+    async def _until_fed(self) -> None:
+        while not (self._pipeline.numbers or self._pipeline.is_over):
+            self._collector.has_changed = False
+            await self._side.wait(self._collector, None)
+
+    async def _feed(self) -> None:
+        pipeline = self._pipeline
+        try:
+            async for args in _zipped(self._sources):
+                await self._side.drain()
+                pipeline.send([args])
+                self._side.see_to_it()
+                self._collector.change()
+                while not (pipeline.room or pipeline.is_over):
+                    await self._side.loop.until(self._await_room)
+        except Exception as error:
+            pipeline.end(error)
+        finally:
+            pipeline.is_over = True
+            self._collector.change()
+
+    def _await_room(self, ring: Callable[[], object]) -> None:
+        self._room_made = ring
+
+
+async def _zipped(sources: list[Any]) -> AsyncIterator[tuple[Any, ...]]:
+    """Do what `zip` does, with sources of which some are asynchronous."""
+    iterators = [
+        aiter(source) if hasattr(source, "__aiter__") else iter(source) for source in sources
+    ]
+    while True:
+        row = []
+        for each in iterators:
+            try:
+                row.append(await anext(each) if hasattr(each, "__anext__") else next(each))
+            except (StopIteration, StopAsyncIteration):
+                return
+        yield tuple(row)
+
+
+def _nothing() -> None:
+    pass
