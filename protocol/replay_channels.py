@@ -314,7 +314,10 @@ def _write(descriptor: int, data: bytes) -> None:
         while data:
             if not writable.select(limit - time.monotonic()):
                 raise WireError(f"it did not read for {PATIENCE:g} s; {len(data)} bytes are left")
-            data = data[os.write(descriptor, data) :]
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BrokenPipeError:
+                raise WireError("it reads no more") from None
 
 
 def _as_object(line: bytes) -> Message | None:

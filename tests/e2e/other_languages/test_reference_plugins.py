@@ -130,6 +130,12 @@ def test_a_plugin_that_says_nothing_is_not_waited_for_ever(replay, monkeypatch):
         replay.play(replay.load("ping"), replay.launcher(silent, 1))
 
 
+def test_a_plugin_that_is_gone_too_early_is_told_so(replay):
+    brief = ["sh", "-c", """echo '{"ready": true, "wire": 1}'"""]
+    with pytest.raises(replay.MismatchError, match=r"output has ended|reads no more"):
+        replay.play(replay.load("ping"), replay.launcher(brief, 1))
+
+
 def test_a_plugin_that_does_not_exit_is_told_so(replay, monkeypatch):
     channels = sys.modules["replay_channels"]
 
