@@ -93,7 +93,8 @@ class Plugin:
 
         def look() -> bool | None:
             self._look_ahead()
-            return True if text in [*self.printed, *self.stderr().splitlines()] else None
+            complaints = self._stderr.decode(errors="replace").splitlines()
+            return True if text in [*self.printed, *complaints] else None
 
         sources = {key.fd for key in self._selector.get_map().values()}
         if not self._await(look, f"{text!r}", sources):
