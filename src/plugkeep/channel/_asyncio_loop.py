@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 
 Soon = Callable[[Callable[[], object]], object]
+#: Seconds without a call after which others may read.
+_PAUSE = 0.002
 
 
 class AsyncioLoop:
@@ -20,28 +22,20 @@ class AsyncioLoop:
         self._loop = loop
         self.soon: Soon = loop.call_soon
         self.soon_from_afar: Soon = loop.call_soon_threadsafe
-        self._future = loop.create_future
+        self.new_bell: Callable[[], Any] = loop.create_future
+        self.is_closed = loop.is_closed
 
-    async def wait(self, waiter: AsyncWaiter, seconds: float | None) -> bool:
+    def after_pause(self, function: Callable[[], object]) -> None:
+        """See `Loop.after_pause`."""
+        self._loop.call_later(_PAUSE, function)
+
+    async def wait(self, waiter: AsyncWaiter, seconds: float) -> None:
         """See `Loop.wait`."""
-        if waiter.has_news():
-            return True
-        future = self._future()
-        waiter.ring = ring = _Ring(future)
-        if seconds is None:
-            await future
-            return True
-        timer = self._loop.call_later(seconds, ring)
+        timer = self._loop.call_later(seconds, waiter.ring)
         try:
-            await future
+            await waiter.bell
         finally:
             timer.cancel()
-        return waiter.has_news()
-
-    async def until(self, give: Callable[[Callable[[], object]], object]) -> None:
-        future = self._future()
-        give(_Ring(future))
-        await future
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
         """See `Loop.spawn`."""
@@ -60,21 +54,3 @@ class AsyncioLoop:
     def forget_writing(self, descriptor: int) -> None:
         if not self._loop.is_closed():
             self._loop.remove_writer(descriptor)
-
-
-class _Ring:
-    """Wakes the task that awaits a future."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self._future = future
-
-    def __call__(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-
-def running() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs on this thread, if one does."""
-    return asyncio._get_running_loop()

@@ -37,6 +37,9 @@ class LoopSide(Protocol):  # `_sides.Side`, which is not imported where there ar
     #: The thread that it runs on.
     thread: int
 
+    @property
+    def is_closed(self) -> bool: ...
+
     def ask(self) -> None:
         """Have it read from now on; to be called from any thread. RuntimeError: it is closed."""
         ...
@@ -148,6 +151,13 @@ class Leading(Reading):
         self.loop = side
         self._is_special = self.is_lost or side is not None
 
+    def check_loop(self) -> None:
+        """Do not count on an event loop that has been closed while it was to read."""
+        side = self.loop
+        if side is not None and side.is_closed:
+            self.read_by(None)
+            self._ask_loops()
+
     # --- waiting --------------------------------------------------------------------------
 
     def wait(self, waiter: Waiter, is_ready: Callable[[], bool], deadline: float | None) -> bool:
@@ -178,6 +188,7 @@ class Leading(Reading):
                     self._recover()
 
     def _may_lead(self) -> bool:
+        self.check_loop()
         side = self.loop
         return side is None or side.thread == threading.get_ident()
 
@@ -214,7 +225,7 @@ class Leading(Reading):
 
         To be led. `nested`: perhaps from inside of another turn.
         """
-        if self._inbox or self._events:
+        if self._inbox or self._messages:
             self.digest()
             return True
         timeout = None if deadline is None else milliseconds(deadline - time.monotonic())

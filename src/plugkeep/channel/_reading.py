@@ -8,6 +8,8 @@ from collections.abc import Callable
 from os import read
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from plugkeep.channel.outbox import Outbox
 from plugkeep.channel.waiters import LEADER
 from plugkeep.errors import PluginError, ProtocolViolationError
@@ -27,7 +29,8 @@ from plugkeep.wire.events import (
     Request,
     Stop,
 )
-from plugkeep.wire.messages import Id
+from plugkeep.wire.frames import Frames
+from plugkeep.wire.messages import Id, Message, PlainAnswer
 from plugkeep.wire.ndjson import Noise
 
 if TYPE_CHECKING:
@@ -70,8 +73,9 @@ class Reading:
         # What has been read, and what has come of that: a log handler, or a signal's, that calls
         # from inside goes on where its own thread was.
         self._inbox: list[bytes] = [received] if received else []
-        self._events: deque[Event] = deque()
+        self._messages: deque[Message | Noise] = deque()
         self._receiver: Receiver | None = None
+        self._polls: dict[int, Callable[[int | None], list[tuple[int, int]]]] = {}
         connection.reserve = _reserve
 
     @property
@@ -103,11 +107,24 @@ class Reading:
             self._digest()
 
     def _digest(self) -> None:
-        events, inbox = self._events, self._inbox
+        messages, inbox = self._messages, self._inbox
+        calls, take, give_up = self.connection.calls, self.connection.take, self.connection.give_up
         try:
-            while events or inbox:
-                while events:
-                    self.dispatch(events.popleft())
+            while messages or inbox:
+                while messages:
+                    message = messages.popleft()
+                    # An answer without anything special takes the short way: there may be many.
+                    if (
+                        type(message) is Message
+                        and message.result is not UNSET
+                        and message.method is message.error is message.buffers is UNSET
+                        and (waiter := calls.get(message.id)) is not None  # type: ignore[arg-type]
+                        and waiter is not LEADER
+                    ):
+                        give_up(message.id)  # type: ignore[arg-type]
+                        waiter.answered(PlainAnswer(message.id, message.result))  # type: ignore[arg-type]
+                    else:
+                        self.dispatch(take(message))
                 if inbox:
                     self._take_in(inbox.pop(0))
         except ProtocolViolationError as error:
@@ -117,26 +134,31 @@ class Reading:
         if not data:
             self._lose(None)
             return
-        self._events.extend(self.connection.receive(data))
+        self._messages.extend(self.connection.codec.receive(data))
         if self.connection.codec.wanted:
             self._aim()
 
     def _read_apart(self) -> bool:
-        """Take from the socket some of what was announced: a few buffers, or a part of one."""
+        """Take from the socket some of what was announced: a few buffers, or a part of one.
+
+        Return False where there is no more of it now.
+        """
         try:
             for _ in range(_BUFFERS_AT_ONCE):
                 buffer = self._receive_apart(self.connection.codec.wanted)
                 if buffer is None:
                     return False
-                self._events.extend(self.connection.supply(buffer))
-                self._digest()
+                assert isinstance(self.connection.codec, Frames)  # noqa: S101  # no other wants any
+                self._messages.extend(self.connection.codec.supply(buffer))
                 if not self.connection.codec.wanted:
-                    self._aim()
                     break
+            self._digest()
         except ProtocolViolationError as error:
             self._lose(error)
         except OSError:
             self._lose(None)
+        finally:
+            self._aim()
         return True
 
     def _receive_apart(self, wanted: Any) -> Any:
@@ -149,7 +171,10 @@ class Reading:
 
     def _aim(self) -> None:
         """Have those who wait from now on wait for what is to be read next."""
-        self._poll = self._poller().poll
+        descriptor = self.descriptor
+        if descriptor not in self._polls:
+            self._polls[descriptor] = self._poller().poll
+        self._poll = self._polls[descriptor]
 
     def _poller(self) -> select.poll:
         poller = select.poll()

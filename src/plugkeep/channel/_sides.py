@@ -8,15 +8,18 @@ only a moment later: the next call may be just about to come.
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from plugkeep.wire.events import Answer, Chunk, Progress
+from plugkeep.wire.events import Chunk, Progress
 
 if TYPE_CHECKING:
+    import asyncio
+
     from plugkeep.channel.channel import Channel
 
 #: While more bytes than this are unsent, no more calls are made.
@@ -37,12 +40,21 @@ class Loop(Protocol):
     #: The same from any thread. RuntimeError: the loop has been closed.
     soon_from_afar: Callable[[Callable[[], object]], object]
 
-    def wait(self, waiter: AsyncWaiter, seconds: float | None) -> Coroutine[Any, Any, bool]:
-        """Wait until `waiter` has news; return False when so many seconds have passed."""
+    @property
+    def new_bell(self) -> Callable[[], Bell]:
+        """Makes something for a task to await."""
         ...
 
-    def until(self, give: Callable[[Callable[[], object]], object]) -> Coroutine[Any, Any, None]:
-        """Give away what wakes this task, and wait for that."""
+    def after_pause(self, function: Callable[[], object]) -> None:
+        """Call a function in a moment, when a pause has become apparent."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether it will never run again; may be asked on any thread."""
+        ...
+
+    def wait(self, waiter: AsyncWaiter, seconds: float) -> Coroutine[Any, Any, None]:
+        """Await the waiter's bell, for so many seconds at most."""
         ...
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
@@ -55,27 +67,81 @@ class Loop(Protocol):
     def forget_writing(self, descriptor: int) -> None: ...
 
 
-class AsyncWaiter:
-    """A task that waits. Whoever reads tells it what has come."""
+class Bell(Protocol):
+    """What a task awaits. asyncio's futures are such."""
 
-    def __init__(self, side: Side, *, wants_progress: bool = False) -> None:
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def done(self) -> bool: ...
+    def set_result(self, result: None, /) -> object: ...
+
+
+class AsyncWaiter:
+    """A task that waits for the answer to a call. Whoever reads tells it what has come."""
+
+    __slots__ = ("answer", "bell", "is_lost", "side")
+
+    def __init__(self, side: Side) -> None:
         self.side = side
         self.answer: Any = None
         self.is_lost = False
-        self.wants_progress = wants_progress
-        self.chunks: deque[Chunk] = deque()
-        self.progress: deque[Progress] = deque(maxlen=_REPORTS)
-        #: Wakes the task; to be called on its own thread.
-        self.ring: Callable[[], object] = _nothing
+        self.bell: Bell = side.new_bell()
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Any) -> None:
         self.answer = answer
-        self.side.wake(self)
+        if get_ident() == self.side.thread:
+            self.ring()
+        else:
+            self.side.wake(self)
 
     def failed(self) -> None:
         """The other end has gone."""
         self.is_lost = True
-        self.side.wake(self)
+        self.news()
+
+    def received(self, _item: Chunk | Progress) -> None:
+        """Have no use for it."""
+
+    def has_news(self) -> bool:
+        """Whether there is anything to be dealt with."""
+        return self.answer is not None or self.is_lost
+
+    def news(self) -> None:
+        """Wake the task, from any thread."""
+        if get_ident() == self.side.thread:
+            self.ring()
+        else:
+            self.side.wake(self)
+
+    def ring(self) -> None:
+        """Wake the task; to be called on its own thread."""
+        if not self.bell.done():
+            self.bell.set_result(None)
+
+    async def wait(self, deadline: float | None) -> bool:
+        """Wait until there is news; return False when `deadline` has passed."""
+        side = self.side
+        while not self.has_news():
+            if self.bell.done():
+                self.bell = side.new_bell()
+            if deadline is None:
+                await self.bell
+            elif (left := deadline - monotonic()) <= 0:
+                return False
+            else:
+                await side.loop.wait(self, left)
+        return True
+
+
+class AsyncListener(AsyncWaiter):
+    """A task that waits for more than an answer."""
+
+    __slots__ = ("chunks", "progress", "wants_progress")
+
+    def __init__(self, side: Side, *, wants_progress: bool) -> None:
+        super().__init__(side)
+        self.wants_progress = wants_progress
+        self.chunks: deque[Chunk] = deque()
+        self.progress: deque[Progress] = deque(maxlen=_REPORTS)
 
     def received(self, item: Chunk | Progress) -> None:
         if type(item) is Chunk:
@@ -84,15 +150,10 @@ class AsyncWaiter:
             self.progress.append(item)  # type: ignore[arg-type]  # it is none other
         else:
             return
-        self.side.wake(self)
+        self.news()
 
     def has_news(self) -> bool:
-        """Whether there is anything to be dealt with."""
         return bool(self.answer is not None or self.is_lost or self.chunks or self.progress)
-
-
-def _nothing() -> None:
-    pass
 
 
 def side_of(channel: Channel) -> Side:
@@ -102,21 +163,35 @@ def side_of(channel: Channel) -> Side:
 
         if (token := _trio_loop.running()) is not None:
             return channel.loops.get(token) or Side(channel, token, _trio_loop.TrioLoop(token))
-    from plugkeep.channel import _asyncio_loop
-
-    loop = _asyncio_loop.running()
+    loop = _running_loop()
     if loop is None:
         raise RuntimeError("no event loop of asyncio's or trio's is running here")
-    return channel.loops.get(loop) or Side(channel, loop, _asyncio_loop.AsyncioLoop(loop))
+    return channel.loops.get(loop) or _asyncio_side(channel, loop)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return asyncio's loop that runs here. Replaces itself: this is called with every call."""
+    global _running_loop
+    import asyncio
+
+    _running_loop = asyncio._get_running_loop
+    return _running_loop()
+
+
+def _asyncio_side(channel: Channel, loop: asyncio.AbstractEventLoop) -> Side:
+    from plugkeep.channel._asyncio_loop import AsyncioLoop
+
+    return Side(channel, loop, AsyncioLoop(loop))
 
 
 class Side:
     """One event loop at one channel; all but `wake` and `ask` on the loop's own thread."""
 
     def __init__(self, channel: Channel, key: Any, loop: Loop) -> None:
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self.loop = loop
-        self.wait, self._soon, self._soon_from_afar = loop.wait, loop.soon, loop.soon_from_afar
+        self.new_bell, self._after_pause = loop.new_bell, loop.after_pause
+        self._soon, self._soon_from_afar = loop.soon, loop.soon_from_afar
         self._channel = channel
         self._key = key
         self._outbox = channel.outbox
@@ -124,16 +199,18 @@ class Side:
         self._reads = self._writes = -1  # the descriptors that are being waited for
         self._is_resting = self._is_gathering = self._is_waking = False
         self._woken: deque[AsyncWaiter] = deque()
-        self._drained: list[Callable[[], object]] = []  # wakes tasks that wait for the high water
+        self._drained: list[Bell] = []  # of tasks that wait for the water to fall
         channel.loops[key] = self
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the loop will never run again."""
+        return self.loop.is_closed()
 
     # --- for whoever reads ----------------------------------------------------------------
 
     def wake(self, waiter: AsyncWaiter) -> None:
-        """Wake a task, from any thread."""
-        if threading.get_ident() == self.thread:
-            waiter.ring()
-            return
+        """Wake a task, from another thread."""
         self._woken.append(waiter)
         if not self._is_waking:
             self._is_waking = True
@@ -153,7 +230,7 @@ class Side:
 
     def ask_to_stop(self) -> None:
         """Have it let go of the descriptors, at once where this is its own thread."""
-        if threading.get_ident() == self.thread:
+        if get_ident() == self.thread:
             self.stop()
         else:
             self._soon_from_afar(self.stop)
@@ -190,7 +267,7 @@ class Side:
         self._under_way -= 1
         if not self._under_way and not self._is_resting:
             self._is_resting = True
-            self._soon(self._rest)
+            self._after_pause(self._rest)
 
     def forget(self) -> None:
         """Do as `leave` does, but soon: for the garbage collector, which comes at any point."""
@@ -209,6 +286,7 @@ class Side:
         channel = self._channel
         if not self._under_way or channel.is_lost or channel._active:
             return
+        channel.check_loop()
         if channel.loop is None:
             channel.read_by(self)
         if channel.loop is self:
@@ -283,12 +361,14 @@ class Side:
 
     def _let_through(self) -> None:
         drained, self._drained = self._drained, []
-        for ring in drained:
-            ring()
+        for bell in drained:
+            if not bell.done():
+                bell.set_result(None)
 
     async def drain(self) -> None:
         """Wait while too much is unsent."""
         while self._outbox.size > HIGH_WATER and not self._channel.is_lost:
             self.write()
             if self._outbox.size > HIGH_WATER and not self._channel.is_lost:
-                await self.loop.until(self._drained.append)
+                self._drained.append(bell := self.new_bell())
+                await bell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +21,29 @@ class TrioLoop:
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self.soon: Soon = token.run_sync_soon
         self.soon_from_afar: Soon = token.run_sync_soon
+        self._token = token
         self._reader = self._writer = trio.CancelScope()
 
-    async def wait(self, waiter: AsyncWaiter, seconds: float | None) -> bool:
-        """See `Loop.wait`."""
-        if waiter.has_news():
-            return True
-        event = trio.Event()
-        waiter.ring = event.set
-        with trio.move_on_after(float("inf") if seconds is None else max(seconds, 0.0)):
-            await event.wait()
-        return waiter.has_news()
+    def new_bell(self) -> _Bell:
+        """See `Loop.new_bell`."""
+        return _Bell()
 
-    async def until(self, give: Callable[[Callable[[], object]], object]) -> None:
-        event = trio.Event()
-        give(event.set)
-        await event.wait()
+    def after_pause(self, function: Callable[[], object]) -> None:
+        """See `Loop.after_pause`."""
+        self.soon(function)
+
+    def is_closed(self) -> bool:
+        """See `Loop.is_closed`."""
+        try:
+            self._token.run_sync_soon(_nothing, idempotent=True)
+        except trio.RunFinishedError:
+            return True
+        return False
+
+    async def wait(self, waiter: AsyncWaiter, seconds: float) -> None:
+        """See `Loop.wait`."""
+        with trio.move_on_after(seconds):
+            await waiter.bell
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
         """See `Loop.spawn`."""
@@ -79,6 +86,24 @@ class TrioLoop:
         return scope
 
 
+def _nothing() -> None:
+    pass
+
+
+class _Bell:
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._event.wait().__await__()
+
+    def done(self) -> bool:
+        return self._event.is_set()
+
+    def set_result(self, _result: None, /) -> None:
+        self._event.set()
+
+
 async def _until_ready(ready: Callable[[int], Any], descriptor: int) -> None:
     while True:
         try:
@@ -91,4 +116,5 @@ async def _until_ready(ready: Callable[[int], Any], descriptor: int) -> None:
 
 def running() -> trio.lowlevel.TrioToken | None:
     """Return what stands for the run of trio's that this task is part of, if it is of one."""
-    return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_task() else None
+    inside = trio.lowlevel.in_trio_task()  # pyright: ignore[reportAttributeAccessIssue]
+    return trio.lowlevel.current_trio_token() if inside else None

@@ -7,10 +7,11 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from plugkeep.channel._sides import AsyncWaiter, side_of
+from plugkeep.channel._sides import AsyncListener, AsyncWaiter, side_of
 from plugkeep.channel.channel import timed_out
 from plugkeep.channel.streaming import Credit
 from plugkeep.errors import CallError
+from plugkeep.wire.messages import PlainAnswer
 
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
@@ -22,35 +23,47 @@ async def acall(
     """See `Caller.acall`."""
     channel = caller.channel
     side = side_of(channel)
-    timeout, _, on_progress, _ = options
-    deadline = None if timeout is None else monotonic() + timeout
+    timeout, buffers, on_progress, _ = options
     number = 0
     side.enter()
     try:
         if channel.outbox:
             await side.drain()
-        waiter = AsyncWaiter(side, wants_progress=on_progress is not None)
+        if on_progress is None:
+            waiter = AsyncWaiter(side)
+        else:
+            waiter = AsyncListener(side, wants_progress=True)
         number = side.open(method, args, kwargs, waiter, timeout=timeout)
-        while waiter.answer is None:
-            left = None if deadline is None else deadline - monotonic()
-            in_time = await side.wait(waiter, left)
-            report(waiter, on_progress)
-            if waiter.answer is None:
-                channel.check()
-                if not in_time:
-                    raise timed_out(method, timeout)  # noqa: TRY301  # given up as others are
-    except CallError as error:
+        if timeout is None and on_progress is None:
+            await waiter.bell
+        else:
+            await _listen(waiter, method, options)
+        answer = waiter.answer
+        if answer is None:
+            raise channel.explain()  # noqa: TRY301  # given up as others are
+    except BaseException as error:
         channel.abandon(number)
-        raise caller.named(error) from None
-    except BaseException:
-        channel.abandon(number)
+        if isinstance(error, CallError):
+            raise caller.named(error) from None
         raise
     finally:
         side.leave()
-    return caller.result_of(waiter.answer, method, options)
+    if type(answer) is PlainAnswer and buffers == "bytes":
+        return answer.result
+    return caller.result_of(answer, method, options)
 
 
-def report(waiter: AsyncWaiter, on_progress: Callable[[Any], object] | None) -> None:
+async def _listen(waiter: AsyncWaiter, method: str, options: Options) -> None:
+    timeout, on_progress = options.timeout, options.on_progress
+    deadline = None if timeout is None else monotonic() + timeout
+    while waiter.answer is None and not waiter.is_lost:
+        if not await waiter.wait(deadline):
+            raise timed_out(method, timeout)
+        if isinstance(waiter, AsyncListener):
+            report(waiter, on_progress)
+
+
+def report(waiter: AsyncListener, on_progress: Callable[[Any], object] | None) -> None:
     """Tell the caller how far the call has come."""
     while waiter.progress and on_progress is not None:
         on_progress(waiter.progress.popleft().value)
@@ -78,7 +91,7 @@ class AsyncStream(AsyncIterator[Any]):
         self._call = method, args, kwargs
         self._options = options
         self._credit = Credit(options.window)
-        self._waiter: AsyncWaiter | None = None
+        self._waiter: AsyncListener | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -116,22 +129,21 @@ class AsyncStream(AsyncIterator[Any]):
             self._channel.forget(self._number)
             self._waiter.side.forget()
 
-    async def _open(self) -> AsyncWaiter:
+    async def _open(self) -> AsyncListener:
         side = side_of(self._channel)
         method, args, kwargs = self._call
         options = self._options
-        self._waiter = waiter = AsyncWaiter(side, wants_progress=options.on_progress is not None)
+        self._waiter = waiter = AsyncListener(side, wants_progress=options.on_progress is not None)
         side.enter()
         await side.drain()
         self._number = side.open(method, args, kwargs, waiter, credit=options.window)
         return waiter
 
-    async def _next(self, waiter: AsyncWaiter) -> Any:
+    async def _next(self, waiter: AsyncListener) -> Any:
         timeout, method = self._options.timeout, self._call[0]
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            left = None if deadline is None else deadline - monotonic()
-            in_time = await waiter.side.wait(waiter, left)
+            in_time = await waiter.wait(deadline)
             report(waiter, self._options.on_progress)
             if waiter.chunks:
                 return self._take(waiter)
@@ -142,7 +154,7 @@ class AsyncStream(AsyncIterator[Any]):
             if not in_time:
                 raise timed_out(method, timeout)
 
-    def _take(self, waiter: AsyncWaiter) -> Any:
+    def _take(self, waiter: AsyncListener) -> Any:
         chunk = waiter.chunks.popleft()
         if more := self._credit.take():
             self._channel.grant(self._number, more)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from plugkeep.channel._sides import AsyncWaiter, Side, side_of
+from plugkeep.channel._sides import AsyncWaiter, Bell, Side, side_of
 from plugkeep.channel.channel import timed_out
 from plugkeep.channel.mapping import Pipeline
 from plugkeep.errors import CallError
@@ -14,6 +14,7 @@ from plugkeep.errors import CallError
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
     from plugkeep.wire.events import Answer
+    from plugkeep.wire.messages import PlainAnswer
 
 
 class AsyncCollector(AsyncWaiter):
@@ -21,14 +22,14 @@ class AsyncCollector(AsyncWaiter):
 
     def __init__(self, side: Side) -> None:
         super().__init__(side)
-        self.answers: dict[Any, Answer] = {}
+        self.answers: dict[Any, Answer | PlainAnswer] = {}
         self.awaited = 0
         self.has_changed = False
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer | PlainAnswer) -> None:
         self.answers[answer.id] = answer
         if answer.id == self.awaited:
-            self.side.wake(self)
+            self.news()
 
     def change(self) -> None:
         """Have whoever waits look again; to be called on the loop's thread."""
@@ -66,7 +67,7 @@ class _Mapped:
         self._side = side_of(channel)
         self._collector = AsyncCollector(self._side)
         self._pipeline = Pipeline(channel, method, options.window, self._collector)
-        self._room_made: Callable[[], object] = _nothing
+        self._room: Bell | None = None
         self._cancel: Callable[[], object] = _nothing
         self._sources = sources
         is_fed = any(hasattr(source, "__aiter__") for source in sources)
@@ -75,7 +76,7 @@ class _Mapped:
         if is_fed:
             self._cancel = self._side.loop.spawn(self._feed)
 
-    async def next(self) -> Answer | None:
+    async def next(self) -> Answer | PlainAnswer | None:
         """Return the next answer; None: there are no more. Raises what the items raise."""
         pipeline, collector = self._pipeline, self._collector
         if self._items is not None:
@@ -94,7 +95,7 @@ class _Mapped:
             await self._await(number)
         del pipeline.numbers[0]
         if pipeline.room:
-            self._room_made()
+            self._make_room()
         return collector.answers.pop(number)
 
     def end(self) -> None:
@@ -109,9 +110,8 @@ class _Mapped:
         collector.awaited = number
         deadline = None if timeout is None else monotonic() + timeout
         while number not in collector.answers:
-            left = None if deadline is None else deadline - monotonic()
             collector.has_changed = False
-            in_time = await self._side.wait(collector, left)
+            in_time = await collector.wait(deadline)
             if number not in collector.answers:
                 self._channel.check()
                 if not in_time:
@@ -120,7 +120,7 @@ class _Mapped:
     async def _until_fed(self) -> None:
         while not (self._pipeline.numbers or self._pipeline.is_over):
             self._collector.has_changed = False
-            await self._side.wait(self._collector, None)
+            await self._collector.wait(None)
 
     async def _feed(self) -> None:
         pipeline = self._pipeline
@@ -131,15 +131,17 @@ class _Mapped:
                 self._side.see_to_it()
                 self._collector.change()
                 while not (pipeline.room or pipeline.is_over):
-                    await self._side.loop.until(self._await_room)
+                    self._room = self._side.new_bell()
+                    await self._room
         except Exception as error:
             pipeline.end(error)
         finally:
             pipeline.is_over = True
             self._collector.change()
 
-    def _await_room(self, ring: Callable[[], object]) -> None:
-        self._room_made = ring
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
 
 async def _zipped(sources: list[Any]) -> AsyncIterator[tuple[Any, ...]]:

@@ -41,6 +41,16 @@ class Options(NamedTuple):
 
 
 PLAIN: Final = Options()
+#: What `acall` does, once it has been needed: it brings event loops along.
+_acall: Any = None
+
+
+def _find_acall() -> Any:
+    global _acall
+    from plugkeep.channel import aio
+
+    _acall = aio.acall
+    return _acall
 
 
 class Caller:
@@ -88,9 +98,7 @@ class Caller:
         options: Options = PLAIN,
     ) -> Coroutine[Any, Any, Any]:
         """Do what `call` does, on an event loop: asyncio's or trio's."""
-        from plugkeep.channel import aio
-
-        return aio.acall(self, method, args, kwargs, options)
+        return (_acall or _find_acall())(self, method, args, kwargs, options)  # type: ignore[no-any-return]
 
     def stream(
         self,

@@ -134,7 +134,7 @@ class Channel(Leading):
 
     def _await_leading(
         self, number: Id, method: str, timeout: float | None, deadline: float | None
-    ) -> Answer:
+    ) -> Answer | PlainAnswer:
         while True:
             if (answer := self._early.pop(number, None)) is not None:
                 return answer
@@ -149,7 +149,7 @@ class Channel(Leading):
         kwargs: dict[str, Any],
         timeout: float | None = None,
         on_progress: Callable[[Any], object] | None = None,
-    ) -> Answer:
+    ) -> Answer | PlainAnswer:
         """Do what `call` does in any circumstances, and tell how far the call has come."""
         deadline = None if timeout is None else time.monotonic() + timeout
         led_before = self._leads()
@@ -265,7 +265,7 @@ class Channel(Leading):
         In that case nothing is lost or done twice wherever a signal's handler comes in between.
         """
         inbox, codec = self._inbox, self.connection.codec
-        if not (inbox or self._events or codec.wanted):
+        if not (inbox or self._messages or codec.wanted):
             try:
                 inbox.extend(map(read, self._read_from, _MUCH))
             except BlockingIOError:
@@ -285,6 +285,7 @@ class Channel(Leading):
 
     def take_over(self) -> bool:
         """Read on behalf of nobody in particular; False where somebody else leads."""
+        self.check_loop()
         if self.loop is not None and self._left_at != self.uses:
             self._left_at = self.uses  # it has until the next tick
             return False

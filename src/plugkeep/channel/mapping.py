@@ -6,16 +6,21 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET
 
 from plugkeep.channel.channel import timed_out
 from plugkeep.channel.waiters import Waiter
 from plugkeep.errors import CallError, UnsendableValueError
+from plugkeep.wire.messages import PlainAnswer
 
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
     from plugkeep.channel.channel import Channel
     from plugkeep.wire.events import Answer
+
+_NONE: Final[dict[str, Any]] = {}
 
 
 class Collector(Waiter):
@@ -23,10 +28,10 @@ class Collector(Waiter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers: dict[Any, Answer] = {}
+        self.answers: dict[Any, Answer | PlainAnswer] = {}
         self.awaited: Any = 0
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer | PlainAnswer) -> None:
         self.answers[answer.id] = answer
         if answer.id == self.awaited:
             self.ring()
@@ -72,17 +77,21 @@ class Pipeline:
 
     def send(self, batch: Iterable[tuple[Any, ...]]) -> None:
         """Put calls with these arguments into the outbox."""
-        channel, put, waiter = self._channel, self._channel.outbox.put, self._waiter
-        within = channel.within()
+        method, waiter, request = self._method, self._waiter, self._channel.connection.request
+        within, numbers, put = self._channel.within(), self.numbers, self._channel.outbox.put
+        frames: list[bytes | bytearray] = []
         try:
             for args in batch:
-                number, sending = channel.connection.request(
-                    self._method, args, {}, waiter, within=within
-                )
-                self.numbers.append(number)
-                put(sending)
+                number, (frame, apart) = request(method, args, _NONE, waiter, UNSET, UNSET, within)
+                numbers.append(number)
+                frames.append(frame)
+                if apart:
+                    put((b"".join(frames), apart))
+                    frames.clear()
         except UnsendableValueError as error:
             self.end(error)
+        if frames:
+            put((b"".join(frames), ()))
 
     def end(self, error: Exception) -> None:
         """Make no more calls; `error` comes after the results of those that are under way."""
@@ -108,11 +117,13 @@ class Mapped:
         self._pipeline = Pipeline(caller.channel, method, options.window, self._waiter)
 
     def __iter__(self) -> Iterator[Any]:
-        pipeline, answers, result_of = self._pipeline, self._waiter.answers, self._caller.result_of
-        numbers, method, options = pipeline.numbers, self._method, self._options
+        pipeline, answers, method = self._pipeline, self._waiter.answers, self._method
+        numbers, options, result_of = pipeline.numbers, self._options, self._caller.result_of
+        half = options.window // 2
+        is_plain = options.buffers == "bytes"
         try:
             while True:
-                if not pipeline.is_over and pipeline.room:
+                if len(numbers) <= half and pipeline.room:
                     pipeline.refill(self._items)
                     self._channel.flush_waiting(self._options.timeout)
                 if not numbers:
@@ -121,7 +132,11 @@ class Mapped:
                 if number not in answers:
                     self._await(number)
                 del numbers[0]
-                yield result_of(answers.pop(number), method, options)
+                answer = answers.pop(number)
+                if is_plain and type(answer) is PlainAnswer:
+                    yield answer.result
+                else:
+                    yield result_of(answer, method, options)
             if pipeline.error is not None:
                 raise pipeline.error
         except CallError as error:

@@ -7,12 +7,13 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from plugkeep.wire.events import Answer, Chunk, Progress, Request
+from plugkeep.wire.messages import PlainAnswer
 
 
 class Told(Protocol):
     """Whoever has made a call. Told by whoever reads, on whatever thread that is."""
 
-    def answered(self, answer: Answer) -> None: ...
+    def answered(self, answer: Answer | PlainAnswer) -> None: ...
     def received(self, item: Chunk | Progress) -> None: ...
     def failed(self) -> None:
         """The other end has gone."""
@@ -36,7 +37,7 @@ class Waiter:
 
     def __init__(self, *, wants_progress: bool = False) -> None:
         self.thread = _thread.get_ident()
-        self.answer: Answer | None = None
+        self.answer: Answer | PlainAnswer | None = None
         self.is_lost = False
         self.wants_progress = wants_progress
         self.chunks: deque[Chunk] = deque()
@@ -50,7 +51,7 @@ class Waiter:
     def is_done(self) -> bool:
         return self.answer is not None or self.is_lost
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer | PlainAnswer) -> None:
         self.answer = answer
         self.ring()
 

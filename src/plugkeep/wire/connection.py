@@ -59,7 +59,7 @@ __all__ = [
 #: Buffers up to this size travel in the frame, those from the next on as a memory file, all
 #: between on the socket.
 INLINE: Final = 32 * 1024
-MEMORY: Final = 8 * 1024 * 1024
+MEMORY: Final = 32 * 1024 * 1024
 #: Nobody waits for longer, and no clock counts further: what is more is cut to it.
 LONGEST_MS: Final = 10**12
 
@@ -231,7 +231,7 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Event]:
         """Return what `data` brings about. Raises ProtocolViolationError; all is over, then."""
-        return list(map(self._take, self.codec.receive(data)))
+        return list(map(self.take, self.codec.receive(data)))
 
     def take_plain(self, data: bytes) -> m.PlainRequest | None:
         """Return the request that `data` is, if it is just one, and one without anything special.
@@ -252,9 +252,10 @@ class Connection:
         Raises ProtocolViolationError, for there may be messages behind it.
         """
         assert isinstance(self.codec, Frames)  # noqa: S101  # nobody else wants any
-        return list(map(self._take, self.codec.supply(buffer)))
+        return list(map(self.take, self.codec.supply(buffer)))
 
-    def _take(self, message: Message | Noise) -> Event:
+    def take(self, message: Message | Noise) -> Event:
+        """Return what one of the messages that the codec gives brings about."""
         if type(message) is not Message:
             return message  # type: ignore[return-value]  # a Noise
         number, method = message.id, message.method
