@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plugkeep.host import Host as Host
     from plugkeep.lifecycle import State as State
     from plugkeep.loaders import get_include as get_include
+    from plugkeep.loaders import isolate as isolate
     from plugkeep.loaders import load as load
     from plugkeep.loaders import load_so as load_so
     from plugkeep.loaders.native import NativePlugin as NativePlugin
@@ -45,7 +46,7 @@ _HOMES = {
     "factories": ("FactoryRegistry",),
     "host": ("Host",),
     "lifecycle": ("State",),
-    "loaders": ("get_include", "load", "load_so"),
+    "loaders": ("get_include", "isolate", "load", "load_so"),
     "loaders.native": ("NativePlugin",),
     "plugin": (
         "Configurable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 
@@ -33,6 +34,8 @@ class CurrentCall:
         """
 
 
+#: What is being served here, by whoever serves calls with threads and tasks of their own.
+served: ContextVar[CurrentCall | None] = ContextVar("served", default=None)
 _find: Callable[[], CurrentCall] = CurrentCall
 
 
@@ -42,7 +45,7 @@ def current_call() -> CurrentCall:
     Where the plugin does not run in a process of its own, and outside of any call, that is one
     without limits that is never cancelled.
     """
-    return _find()
+    return served.get() or _find()
 
 
 def found_by(find: Callable[[], CurrentCall]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket as sockets
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket as sockets  # its import takes as long as all else that a launch needs
 
 
 @dataclass(slots=True)

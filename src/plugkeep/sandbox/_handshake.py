@@ -14,7 +14,7 @@ from plugkeep.sandbox._process import Process, milliseconds
 from plugkeep.wire.ready import ReadyParser, Verdict
 
 if TYPE_CHECKING:
-    from plugkeep.sandbox._announcement import Announcement
+    from plugkeep.channel.announcement import Announcement
 
 QUOTED = 200  # bytes kept of what was received
 CLOSED_GRACE = 0.5  # a process whose stdout has ended is probably about to exit: wait to see how
@@ -88,7 +88,7 @@ class PrintedEar:
         message = self._parser.message
         if not self._offered or not (b'"wire"' in message or b"\\u" in message):
             return Verdict.READY
-        from plugkeep.sandbox._announcement import Refused, read_printed
+        from plugkeep.channel.announcement import Refused, read_printed
 
         try:
             self.announcement = read_printed(message, self._offered)
@@ -104,7 +104,7 @@ class FrameEar:
     where = "sent"
 
     def __init__(self, descriptor: int) -> None:
-        from plugkeep.sandbox._announcement import FirstFrame
+        from plugkeep.channel.announcement import FirstFrame
 
         self.descriptor = descriptor
         self.reason = ""
@@ -130,7 +130,7 @@ class FrameEar:
             yield data
 
     def feed(self, data: bytes) -> Verdict:
-        from plugkeep.sandbox._announcement import Refused, read_frame
+        from plugkeep.channel.announcement import Refused, read_frame
 
         try:
             if not self._frame.feed(data):
@@ -149,8 +149,9 @@ class FrameEar:
 class Handshake:
     """Listens with all its ears until one hears that the program is ready, or none can any more.
 
-    `heard` is the ear that matters in the end, `unheard` are those that have not ended yet. What one of several refuses does not count before
-    the others have heard nothing: it may have been meant for the log.
+    `heard` is the ear that matters in the end, `unheard` are the others that still listen. What
+    one of several refuses does not count before the others have heard nothing: it may have been
+    meant for the log.
     """
 
     def __init__(

@@ -1,58 +1,171 @@
-"""The host's end of the wire: what a plugin says without being asked."""
+"""The host's end of the wire: what a plugin says without being asked, and what it asks for."""
 
 from __future__ import annotations
 
-import logging
+import threading
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from plugkeep.errors import ProtocolViolationError
-from plugkeep.sandbox._output import log_safely
-from plugkeep.wire.messages import Code
+from plugkeep.channel.failures import failure_of
+from plugkeep.channel.workers import run
+from plugkeep.errors import PluginBusyError, ReentryLimitError
+from plugkeep.sandbox._host_calls import HostCall
+from plugkeep.sandbox._log_queue import LogQueue
+from plugkeep.sandbox.granting import Grants, Offer, Served, find_method
+from plugkeep.wire.messages import HOST, Code
 
 if TYPE_CHECKING:
     from plugkeep.channel.channel import Channel
-    from plugkeep.wire.events import Log, Notification, Noise, Request
+    from plugkeep.errors import PluginError, ProtocolViolationError
+    from plugkeep.sandbox._loops import Loop
+    from plugkeep.wire.events import Log, Notification, Request
     from plugkeep.wire.messages import Id
+    from plugkeep.wire.ndjson import Noise
+
+#: So many calls of one plugin are served at once; others wait for their turn.
+AT_ONCE: Final = 64
+#: So many may wait; what is more is refused.
+WAITING: Final = 10_000
+#: So many calls may be inside one another, host's and plugin's counted together.
+DEPTH: Final = 64
 
 
 class HostEnd:
     """What a channel tells the host about a plugin."""
 
-    is_serving = False
-
     def __init__(
-        self, plugin: str, when_lost: Callable[[ProtocolViolationError | None], object]
+        self,
+        plugin: str,
+        grants: Grants | None,
+        lost: Callable[[ProtocolViolationError | None], object],
     ) -> None:
-        self.plugin = plugin
         self.channel: Channel
-        self.lost = when_lost
-        self._logger = logging.getLogger(f"plugkeep.plugin.{plugin}")
+        self.is_serving = False
+        self._grants = grants
+        self._lost = lost
+        self._logs = LogQueue(plugin)
+        self._offers: dict[str, tuple[object, Offer]] = {}
+        self._calls: dict[Id, HostCall] = {}
+        self._waiting: deque[HostCall] = deque()
+        self._at_work = 0  # on calls that had to wait for their turn, or would have had to
+        self._lock = threading.Lock()
+
+    @property
+    def granted(self) -> list[str]:
+        """The names of what the plugin may call."""
+        return list(self._grants.names()) if self._grants is not None else []
+
+    @property
+    def loop(self) -> Loop | None:
+        """Where asynchronous methods run."""
+        return None if self._grants is None else self._grants.loop
+
+    def find(self, name: str, *, stream: bool) -> Served:
+        """Return the method that the plugin calls so. Raises NotGrantedError and others."""
+        return find_method(self._grants, name, self._offers, stream=stream)
+
+    def close(self) -> None:
+        """Deliver what is to be logged; there will be no more."""
+        for call in list(self._calls.values()):
+            call.cancel()
+        self._logs.deliver()
+
+    # --- the plugin calls -----------------------------------------------------------------
 
     def requested(self, request: Request) -> None:
-        refusal = self.channel.connection.refuse(
-            request.id, Code.METHOD_NOT_FOUND, f"the host has no method {request.method!r:.200}"
-        )
-        self.channel.post(refusal)
+        """See `Peer`."""
+        if not request.method.startswith(HOST):
+            text = f"the host has no method {request.method!r:.200}"
+            self.channel.post(
+                self.channel.connection.refuse(request.id, Code.METHOD_NOT_FOUND, text)
+            )
+            return
+        outer = self._outer(request)
+        call = HostCall(self, request, outer.depth + 1 if outer else 1)
+        if call.depth > DEPTH:
+            self._refuse(call, ReentryLimitError(f"host and plugin are {DEPTH} calls deep"))
+            return
+        with self._lock:
+            # One that a call which we serve waits for must not wait for that to end.
+            at_once = outer is not None or self._at_work < AT_ONCE
+            accepted = at_once or len(self._waiting) < WAITING
+            if accepted:
+                self._calls[call.id] = call
+                self.is_serving = True
+            if not at_once and accepted:
+                self._waiting.append(call)
+            elif outer is None and accepted:
+                self._at_work += 1
+        if not accepted:
+            self._refuse(call, PluginBusyError(f"{WAITING} calls of the host are waiting already"))
+        elif at_once:
+            run(self._serve_nested if outer else self._serve_and_go_on, call)
 
     def cancelled(self, number: Id) -> None:
-        pass
+        """See `Peer`."""
+        call = self._calls.get(number)
+        if call is None:
+            return
+        call.cancel()
+        with self._lock:
+            try:
+                self._waiting.remove(call)
+            except ValueError:
+                return  # whoever serves it answers
+        run(self._serve_nested, call)
 
     def credited(self, number: Id) -> None:
-        pass
+        """See `Peer`."""
+        if (call := self._calls.get(number)) is not None:
+            call.credited()
+
+    def _outer(self, request: Request) -> HostCall | None:
+        """Return the call that we serve, on whose behalf the call was made that this is within."""
+        waiter = self.channel.connection.calls.get(request.within)  # type: ignore[arg-type]
+        return self._calls.get(getattr(waiter, "within", None))  # type: ignore[arg-type]
+
+    def _serve_and_go_on(self, call: HostCall | None) -> None:
+        while call is not None:
+            self._serve_nested(call)
+            with self._lock:
+                call = self._waiting.popleft() if self._waiting else None
+                if call is None:
+                    self._at_work -= 1
+
+    def _serve_nested(self, call: HostCall) -> None:
+        try:
+            call.serve()
+        finally:
+            with self._lock:
+                self._calls.pop(call.id, None)
+                self.is_serving = bool(self._calls)
+
+    def _refuse(self, call: HostCall, error: PluginError) -> None:
+        self.channel.post(self.channel.connection.refuse(call.id, *failure_of(error)))
+
+    # --- the plugin says ------------------------------------------------------------------
 
     def logged(self, log: Log) -> None:
-        level = logging.getLevelNamesMapping()[log.level.upper()]
-        log_safely(self._logger, level, log.message, plugin=self.plugin, stream="log")
-
-    def noticed(self, notification: Notification) -> None:
-        pass
+        """See `Peer`."""
+        self._logs.put_record(log)
 
     def printed(self, noise: Noise) -> None:
-        log_safely(self._logger, logging.INFO, noise.line, plugin=self.plugin, stream="stdout")
+        """See `Peer`."""
+        self._logs.put_line(noise)
 
     def dropped(self, reason: str) -> None:
-        log_safely(self._logger, logging.DEBUG, reason, plugin=self.plugin, stream=None)
+        """See `Peer`."""
+        self._logs.put_note(reason)
+
+    def noticed(self, notification: Notification) -> None:
+        """See `Peer`. Whoever is newer than we are may say more than we know."""
 
     def stop(self) -> None:
-        pass
+        """See `Peer`. That is for the host to say."""
+
+    def lost(self, error: ProtocolViolationError | None) -> None:
+        """See `Peer`."""
+        for call in list(self._calls.values()):
+            call.cancel()
+        self._lost(error)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+import weakref
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,9 @@ from plugkeep.signals import SignalsHeld
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from plugkeep.sandbox._announcement import Announcement
+    from plugkeep.channel.announcement import Announcement
     from plugkeep.sandbox._link import Link
-    from plugkeep.wire.messages import ErrorObject
+    from plugkeep.sandbox.granting import Grants
 
 STOP_MESSAGE = b'{"cmd":"stop"}\n'
 
@@ -56,6 +57,7 @@ class Outcome(Enum):
     EXITED = "exited"  # by itself
     LOST = "lost"  # it has broken a rule of the wire
     STARTED = "started"
+    DIED = "died"  # by itself, in its own start
     RAISED = "raised"  # the plugin's own start or stop
     LATE = "late"  # its own start has not returned in time
     OBEYED = "obeyed"
@@ -67,18 +69,24 @@ class Life:
     """A process that has been launched, with its pipes. `end` it, whatever happens."""
 
     def __init__(
-        self, plugin: str, launch: Launch, *, offered: int = 0, frames_only: bool = False
+        self,
+        plugin: str,
+        launch: Launch,
+        *,
+        offered: int = 0,
+        frames_only: bool = False,
+        grants: Grants | None = None,
     ) -> None:
         self.reason = ""  # why the ready message was refused
         self.received = b""  # what came as, or instead of, the ready message
         #: What it speaks level 1 or 2 over; None: it does not.
         self.link: Link | None = None
         #: What the plugin's own start or stop was answered with.
-        self.error: ErrorObject | None = None
+        self.error: PluginError | None = None
         self._host = os.getpid()
-        self._plugin = plugin
+        self.plugin = plugin
         self._logger = logging.getLogger(f"plugkeep.plugin.{plugin}")
-        self._offered, self._frames_only = offered, frames_only
+        self._offered, self._frames_only, self._grants = offered, frames_only, grants
         self._process = process = launch()
         self._stdin: int | None = process.stdin
         self._stdout = Output(plugin, "stdout", process.stdout)
@@ -129,16 +137,16 @@ class Life:
             self._thread.watch(self._exit_watch)
         return Outcome.READY
 
-    def start(self, config: Any, granted: list[str], deadline: float) -> Outcome:
+    def start(self, config: Any, deadline: float) -> Outcome:
         """Have the plugin do its own start, where it speaks a level that has such a thing."""
         if self.link is None:
             return Outcome.STARTED
         try:
-            self.error = self.link.start(config, granted, deadline)
+            self.error = self.link.start(config, deadline)
         except CallTimeoutError:
             return Outcome.LATE
         except (ProcessExitedError, ProtocolViolationError):
-            return Outcome.LOST if self._violation else Outcome.EXITED
+            return Outcome.LOST if self._violation else Outcome.DIED
         return Outcome.RAISED if self.error else Outcome.STARTED
 
     def _ears(self) -> Iterator[Ear]:
@@ -169,41 +177,43 @@ class Life:
             ends = Ends(self._stdout.give_away(), self._stdin)
             self._stdin = None
         if announcement is not None and ends is not None:
-            self._link(announcement, ends, rest)
+            self._connect(announcement, ends, rest)
             return
         if rest and not rest.isspace():
             self._stdout.log(rest)
         self._thread.watch(self._stdout)
 
-    def _link(self, announcement: Announcement, ends: Ends, rest: bytes) -> None:
-        from plugkeep.sandbox._host_end import HostEnd
+    def _connect(self, announcement: Announcement, ends: Ends, rest: bytes) -> None:
         from plugkeep.sandbox._link import Link
 
-        self.link = Link(
+        self.link = link = Link(
+            self.plugin,
             announcement,
             ends,
-            HostEnd(self._plugin, self._lost),
-            self.explain,
+            self,
+            grants=self._grants,
             thread=self._thread,
             exit_fd=self._process.exit_fd,
             received=rest,
         )
-        self._exit_watch.when_ended = self.link.channel.settle
+        self._exit_watch.when_ended = link.channel.settle
+        _linked.add(link)
 
     # --- running --------------------------------------------------------------------------
 
     def explain(self) -> PluginError:
         """Return why nothing can be said to the plugin any more."""
-        if self._stopping:
-            return NotStartedError(f"plugin {self._plugin!r} has been stopped", plugin=self._plugin)
         if self._violation is not None:
             return self._violated(self._violation)
+        if self._stopping or not self.is_ours:
+            whose = "has been stopped" if self.is_ours else "is another process's"
+            return NotStartedError(f"plugin {self.plugin!r} {whose}", plugin=self.plugin)
         self._process.wait(CLOSED_GRACE)
         end = self._exit or self._process.peek() or Exit()
         self._stderr.drain()
         return ProcessExitedError(
-            with_tail(f"plugin {self._plugin!r} ended by itself: it {end}", self.stderr),
-            plugin=self._plugin,
+            with_tail(f"plugin {self.plugin!r} ended by itself: it {end}", self.stderr),
+            plugin=self.plugin,
             returncode=end.returncode,
             signal=end.signal,
             stderr=self.stderr,
@@ -211,18 +221,31 @@ class Life:
 
     def _violated(self, rule: ProtocolViolationError) -> ProtocolViolationError:
         return ProtocolViolationError(
-            f"plugin {self._plugin!r} broke a rule of the wire and was killed: {rule}",
-            plugin=self._plugin,
+            f"plugin {self.plugin!r} broke a rule of the wire and was killed: {rule}",
+            plugin=self.plugin,
         )
 
-    def _lost(self, error: ProtocolViolationError | None) -> None:
+    def lost(self, error: ProtocolViolationError | None) -> None:
         """Take note that the channel is of no use any more; called by whoever reads it."""
-        if error is None or self._violation is not None:
-            return
-        self._violation = error
-        if self._exit_watch.end():
-            self._process.kill(signal.SIGKILL)
-            log_safely(self._logger, logging.ERROR, str(self._violated(error)), plugin=self._plugin)
+        if error is not None:
+            self._cut_off(error)
+        elif not self._process.wait(0):
+            from plugkeep.channel.workers import run
+
+            run(self._see_off)  # who reads may not wait
+
+    def _see_off(self) -> None:
+        """Kill what has closed the channel, and stays."""
+        if not self._process.wait(CLOSED_GRACE):
+            self._cut_off(ProtocolViolationError("it has closed its end, and goes on running"))
+
+    def _cut_off(self, violation: ProtocolViolationError) -> None:
+        self._violation = self._violation or violation
+        reported = not self._exit_watch.end()
+        self._process.kill(signal.SIGKILL)
+        if not reported:
+            said = str(self._violated(violation))
+            log_safely(self._logger, logging.ERROR, said, plugin=self.plugin, stream=None)
 
     # --- ending ---------------------------------------------------------------------------
 
@@ -255,8 +278,7 @@ class Life:
                 for output in (self._stdout, self._stderr):
                     self._thread.forget(output)
                 if self.link is not None:
-                    self.link.channel.settle()
-                    self.link.channel.close()
+                    self.link.close()
                 elif self._process.wire is not None:
                     self._process.wire.close()
                 self._close_pipes()
@@ -320,3 +342,15 @@ class Life:
         if self._stdin is not None:
             os.close(self._stdin)
             self._stdin = None
+
+
+#: The links that there are, so that the copies which a fork makes of them are not used.
+_linked: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+def _disown_copies() -> None:
+    for link in list(_linked):
+        link.channel.disown()
+
+
+os.register_at_fork(after_in_child=_disown_copies)

@@ -2,67 +2,111 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
+from plugkeep.channel.calling import PLAIN, Caller
 from plugkeep.channel.channel import Channel
-from plugkeep.errors import PluginError
 from plugkeep.sandbox._host_end import HostEnd
-from plugkeep.wire.connection import Answer, Connection
+from plugkeep.wire.connection import Connection
+from plugkeep.wire.events import Answer
 from plugkeep.wire.frames import Frames
-from plugkeep.wire.messages import START, STOP, Code, ErrorObject
+from plugkeep.wire.messages import START, STOP, Code
 from plugkeep.wire.ndjson import Ndjson
 
 if TYPE_CHECKING:
+    from plugkeep.channel.announcement import Announcement
     from plugkeep.channel.ends import Ends
     from plugkeep.channel.io_thread import IoThread
-    from plugkeep.sandbox._announcement import Announcement
+    from plugkeep.errors import PluginError, ProtocolViolationError
+    from plugkeep.sandbox.granting import Grants
+
+_STOP_LINE = b'{"cmd":"stop"}\n'
+
+
+class Fate(Protocol):
+    """Knows of the process at the other end."""
+
+    def lost(self, error: ProtocolViolationError | None) -> None: ...
+    def explain(self) -> PluginError: ...
+
+
+class _HostChannel(Channel):
+    """Notes of each call on whose behalf it is made, for calls that come back within it."""
+
+    def open(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
+    ) -> int:
+        """See `Channel.open`."""
+        with suppress(AttributeError):
+            waiter.within = self.within()
+        return super().open(method, args, kwargs, waiter, **how)
+
 
 class Link:
     """A channel to a plugin, from its ready message to the end of its process."""
 
     def __init__(
         self,
+        plugin: str,
         announcement: Announcement,
         ends: Ends,
-        end: HostEnd,
-        explain: Callable[[], PluginError],
+        fate: Fate,
         *,
+        grants: Grants | None,
         thread: IoThread,
         exit_fd: int,
         received: bytes,
     ) -> None:
         self.announcement = announcement
-        self.end = end
         codec = Frames(announcement.codec) if announcement.level == 2 else Ndjson()
-        self.channel = end.channel = Channel(
+        self.end = HostEnd(plugin, grants, fate.lost)
+        self.channel = self.end.channel = _HostChannel(
             Connection(codec),
             ends,
-            end,
-            explain,
+            self.end,
+            fate.explain,
             thread=thread,
             exit_fd=exit_fd,
             received=received,
         )
+        self.caller = Caller(self.channel, plugin, lambda: announcement.methods or ())
         self.channel.settle()
 
-    def start(self, config: Any, granted: list[str], deadline: float) -> ErrorObject | None:
-        """Have the plugin do its own start; return the error that it answers, if it does.
+    def start(self, config: Any, deadline: float) -> PluginError | None:
+        """Have the plugin do its own start; return what it raised, if anything.
+
+        Raises CallTimeoutError, UnsendableValueError where the config cannot travel, and what the
+        channel does where the plugin has gone.
+        """
+        _, error = self._ask(START, {"config": config, "host": self.end.granted}, deadline)
+        return error
+
+    def stop(self, deadline: float) -> PluginError | None:
+        """Have the plugin do its own stop; return what it raised, if anything.
 
         Raises CallTimeoutError, and what the channel does where the plugin has gone.
         """
-        return self._ask(START, {"config": config, "host": granted}, deadline)
+        is_known, error = self._ask(STOP, {}, deadline)
+        if not is_known and self.announcement.level == 1:
+            self.channel.post((_STOP_LINE, ()))
+        return error
 
-    def stop(self, deadline: float) -> ErrorObject | None:
-        """Have the plugin do its own stop; return the error that it answers, if it does.
+    def close(self) -> None:
+        """Let nothing of it remain; the process has ended."""
+        self.channel.settle()
+        self.channel.close()
+        self.end.close()
 
-        Raises as `start` does.
-        """
-        return self._ask(STOP, {}, deadline)
-
-    def _ask(self, method: str, params: dict[str, Any], deadline: float) -> ErrorObject | None:
-        left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0.0)
+    def _ask(
+        self, method: str, params: dict[str, Any], deadline: float
+    ) -> tuple[bool, PluginError | None]:
+        """Return whether the plugin knows the method, and what that raised."""
+        left = None if deadline == math.inf else max(deadline - time.monotonic(), 0.0)
         answer = self.channel.call(method, (), params, left)
         error = answer.error if isinstance(answer, Answer) else None
-        return None if error is None or error.code == Code.METHOD_NOT_FOUND else error
+        if error is None or error.code == Code.METHOD_NOT_FOUND:
+            return error is None, None
+        return True, self.caller.error_of(error, method.removeprefix("$/"), PLAIN)

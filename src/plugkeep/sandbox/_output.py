@@ -153,7 +153,7 @@ class Output:
         log_safely(self._logger, self._level, line, **self._extra)
 
 
-def log_safely(logger: logging.Logger, level: int, message: str, **extra: Any) -> None:
+def log_safely(logger: logging.Logger, level: int, message: str, /, **extra: Any) -> None:
     """Log `message`, whatever a filter or handler of the host's raises.
 
     Reading must go on, or the plugin would block.

@@ -57,7 +57,9 @@ def read_printed(message: bytes, offered: int) -> Announcement:
     said = json.loads(message.decode("utf-8", "replace"))
     level = _level(said, offered)
     if level > 1:
-        raise Refused(f"has wire {level} on stdout, where that level has its ready message in a frame")
+        raise Refused(
+            f"has wire {level} on stdout, where that level has its ready message in a frame"
+        )
     return _read(said, level) if level else Announcement()
 
 
@@ -160,15 +162,15 @@ def _signature(name: str, params: object) -> Signature | None:
     if params is None:
         return None
     try:
-        if not isinstance(params, list):
-            raise ValueError("no array")  # noqa: TRY301
         return Signature(list(_parameters(params)))
     except (TypeError, ValueError) as error:
         raise Refused(f"has params {params!r:.200} of method {name!r:.80}: {error}") from None
 
 
-def _parameters(params: list[object]) -> Iterator[Parameter]:
-    kind = Parameter.POSITIONAL_ONLY if "/" in params else Parameter.POSITIONAL_OR_KEYWORD
+def _parameters(params: object) -> Iterator[Parameter]:
+    if not isinstance(params, list):
+        raise TypeError("it is no array")
+    kind: Any = Parameter.POSITIONAL_ONLY if "/" in params else Parameter.POSITIONAL_OR_KEYWORD
     for text in params:
         if text == "/":
             kind = Parameter.POSITIONAL_OR_KEYWORD

@@ -1,0 +1,180 @@
+"""What whoever calls is offered: the same by a sandbox, a view of it, and a capability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+    )
+
+    from plugkeep.channel.aio import AsyncStream
+    from plugkeep.channel.announcement import Method
+    from plugkeep.channel.calling import Caller, Options
+    from plugkeep.channel.streaming import Stream
+    from plugkeep.plugin import ProtocolOf
+
+T = TypeVar("T")
+
+BufferForm = Literal["bytes", "memoryview"]
+
+
+class Calls:
+    """The ways to call a method. `timeout` is in seconds; None: what the sandbox says.
+
+    All raise what is in the family `CallError`: RemoteError where the method raised,
+    MethodNotFoundError, InvalidArgumentsError, UnsendableValueError, CallTimeoutError. And
+    ProcessExitedError where the process ends, ProtocolViolationError where it has to be ended,
+    NotStartedError where it does not run. Safe from any thread, and from event loops at the
+    same time.
+    """
+
+    #: Stands for what the methods below call, and is exchanged as the plugin comes and goes.
+    _caller: Caller
+    _call: Callable[..., Any]  # that of the caller, at hand
+    _options: Options | None
+
+    @property
+    def methods(self) -> Mapping[str, Method] | None:
+        """What the plugin has announced, by name; None: that is not known."""
+        raise AttributeError("methods")
+
+    def call(self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Call a method, wait, and return what it returned."""
+        if timeout is None:
+            return self._call(method, args, kwargs, self._options)
+        return self._call(method, args, kwargs, self._with(timeout))
+
+    def acall(
+        self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Do what `call` does, on an event loop: asyncio's or trio's."""
+        return self._caller.acall(method, args, kwargs, self._with(timeout))
+
+    def stream(
+        self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Stream:
+        """Call a method that yields; return an iterator of the values, as they come.
+
+        `timeout` is for each value. Closing the stream, or leaving it as a context manager,
+        cancels what is left of it.
+        """
+        return self._caller.stream(method, args, kwargs, self._with(timeout))
+
+    def astream(
+        self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> AsyncStream:
+        """Do what `stream` does, on an event loop."""
+        return self._caller.astream(method, args, kwargs, self._with(timeout))
+
+    def map(self, method: str, /, *iterables: Iterable[Any]) -> Iterator[Any]:
+        """Call a method for each item, as the builtin `map` does, many calls being under way.
+
+        The results come in order. The first error ends it, and cancels what is under way then.
+        """
+        return self._caller.map(method, iterables, self._with(None))
+
+    def amap(
+        self, method: str, /, *iterables: Iterable[Any] | AsyncIterable[Any]
+    ) -> AsyncIterator[Any]:
+        """Do what `map` does, on an event loop; the items may come asynchronously, too."""
+        return self._caller.amap(method, iterables, self._with(None))
+
+    def proxy(self, protocol: ProtocolOf[T]) -> T:
+        """Return an object with the methods of `protocol`, each of which calls the plugin's.
+
+        That the plugin's methods fit is checked here, as far as they are known. Arguments are
+        checked against the protocol's signatures, results become what their annotations say;
+        ``async def`` methods are to be awaited, those that return an Iterator or an AsyncIterator
+        are streams. Raises InvalidPluginError listing everything that does not fit, TypeError for
+        what is no protocol of methods.
+        """
+        from plugkeep.channel.proxies import proxy
+
+        return proxy(protocol, self)
+
+    def using(
+        self,
+        *,
+        timeout: float | None = None,
+        buffers: BufferForm | None = None,
+        on_progress: Callable[[Any], object] | None = None,
+        window: int | None = None,
+    ) -> Calls:
+        """Return a view of this with the same methods, which call in another way.
+
+        `timeout` goes for all calls; None leaves it as it is, `math.inf` is without limit.
+        `buffers` says what bytes are received as: with "memoryview" large ones are not copied.
+        `on_progress` is called with what a method reports while it is at work. `window` is how
+        many values of a stream, or calls of a map, may be under way ahead of whoever takes them.
+        """
+        return _View(self, timeout, buffers, on_progress, window)
+
+    def _with(self, timeout: float | None) -> Options:
+        """Return the options of one call."""
+        from plugkeep.channel.calling import PLAIN
+
+        options = PLAIN if self._options is None else self._options
+        return options if timeout is None else options._replace(timeout=timeout)
+
+
+class _View(Calls):
+    """Something to call, in another way."""
+
+    def __init__(
+        self,
+        of: Calls,
+        timeout: float | None,
+        buffers: BufferForm | None,
+        on_progress: Callable[[Any], object] | None,
+        window: int | None,
+    ) -> None:
+        from plugkeep.channel.calling import PLAIN
+        from plugkeep.lifecycle import check_timeout
+
+        if buffers not in ("bytes", "memoryview", None):
+            raise ValueError(f"buffers is {buffers!r}; it can be 'bytes' or 'memoryview'")
+        if on_progress is not None and not callable(on_progress):
+            raise TypeError(f"on_progress is {on_progress!r}, which cannot be called")
+        if window is not None and (type(window) is not int or window < 1):
+            raise ValueError(f"window is {window!r}; it takes a whole number, 1 or more")
+        given = {
+            "timeout": check_timeout("timeout", timeout),
+            "buffers": buffers,
+            "on_progress": on_progress,
+            "window": window,
+        }
+        self._of = of
+        self.name = getattr(of, "name", None)
+        self._given: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        self._plain = PLAIN
+
+    @property
+    def _options(self) -> Options:  # type: ignore[override]  # what it is a view of may change
+        of = self._of._options
+        return (self._plain if of is None else of)._replace(**self._given)
+
+    @property
+    def _caller(self) -> Caller:  # type: ignore[override]
+        return self._of._caller
+
+    @property
+    def _call(self) -> Callable[..., Any]:  # type: ignore[override]
+        return self._of._call
+
+    @property
+    def methods(self) -> Mapping[str, Method] | None:
+        return self._of.methods
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._given.items())
+        return f"<{self._of!r} using {given}>"

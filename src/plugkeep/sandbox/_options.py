@@ -1,0 +1,62 @@
+"""What the options of a sandbox may be."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypedDict
+
+from plugkeep.lifecycle import check_timeout
+
+
+class Limits(TypedDict):
+    """How long things may take, in seconds."""
+
+    start_timeout: float
+    stop_timeout: float
+    call_timeout: float | None
+
+
+def check_limits(
+    of: str, start_timeout: float | None, stop_timeout: float | None, call_timeout: float | None
+) -> Limits:
+    return Limits(
+        start_timeout=_seconds(f"start_timeout {of}", start_timeout),
+        stop_timeout=_seconds(f"stop_timeout {of}", stop_timeout),
+        call_timeout=check_timeout(f"call_timeout {of}", call_timeout),
+    )
+
+
+def check_folder(of: str, cwd: str | os.PathLike[str] | None) -> str | None:
+    return None if cwd is None else str(Path(check_text(f"cwd {of}", cwd)).absolute())
+
+
+def check_text(what: str, value: object) -> str:
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{what} is {value!r}; it takes a string or a path")
+    text = os.fsdecode(value)
+    if "\0" in text:
+        raise ValueError(f"{what} is {text!r}; the system takes no NUL character there")
+    return text
+
+
+def check_environment(of: str, env: Mapping[str, str]) -> dict[str, str]:
+    for key, value in env.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise TypeError(f"env {of} has {key!r}: {value!r}; it takes strings")
+        if not key or "=" in key or "\0" in key + value:
+            raise ValueError(f"env {of} has {key!r}: {value!r}, which the system does not take")
+    return dict(env)
+
+
+def check_level(what: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value in (0, 1, 2):
+        return value
+    raise ValueError(f"{what} is {value!r}; it can be 0, 1 or 2")
+
+
+def _seconds(what: str, value: float | None) -> float:
+    seconds = check_timeout(what, value)
+    return math.inf if seconds is None else seconds

@@ -1,0 +1,208 @@
+"""A plugin in a process of its own, and its life as a plugin."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from plugkeep.channel.calls import Calls
+from plugkeep.errors import AlreadyStartedError, NotStartedError, PluginError, SandboxError
+from plugkeep.lifecycle import State, check_timeout
+from plugkeep.sandbox._absent import Absent
+from plugkeep.sandbox._failures import START, STOP, Table, failure
+from plugkeep.sandbox._launch import Command
+from plugkeep.sandbox._life import Life, Outcome
+from plugkeep.signals import SignalsHeld
+
+if TYPE_CHECKING:
+    from plugkeep.channel.announcement import Announcement, Method
+    from plugkeep.sandbox.granting import Grants
+
+#: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
+_START: dict[State, State | str] = {
+    State.REGISTERED: State.STARTING,
+    State.STOPPED: State.STARTING,
+    State.FAILED: State.STARTING,
+    State.STARTING: "is being started already",
+    State.RUNNING: "has been started already; stop it first",
+    State.STOPPING: "is still being stopped",
+}
+_STOP: dict[State, State | str] = {
+    State.RUNNING: State.STOPPING,
+    State.REGISTERED: "has not been started",
+    State.STOPPED: "has been stopped already",
+    State.FAILED: "is not running, its last start or stop failed",
+    State.STARTING: "is still being started",
+    State.STOPPING: "is being stopped already",
+}
+
+
+class Sandbox(Calls):
+    """A plugin that runs in a process of its own. `ExecSandbox` and `isolate` make them."""
+
+    def __init__(
+        self,
+        command: Command,
+        *,
+        start_timeout: float,
+        stop_timeout: float,
+        call_timeout: float | None,
+        config: Any = None,
+        grants: Grants | None = None,
+    ) -> None:
+        self.name = command.plugin
+        self._call_timeout = call_timeout
+        self.wire = command.wire
+        self._command = command
+        self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
+        self._config = config
+        self._grants = grants
+        self._lock = threading.Lock()  # never held while anything is waited for
+        self._state = State.REGISTERED
+        #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
+        self._turn: object = None
+        self._life: Life | None = None
+        self._be_called_by(Absent(self.name))
+
+    @property
+    def call_timeout(self) -> float | None:
+        """Seconds that a call may take which does not say otherwise; None: no limit."""
+        return self._call_timeout
+
+    @call_timeout.setter
+    def call_timeout(self, seconds: float | None) -> None:
+        self._call_timeout = check_timeout(f"call_timeout of plugin {self.name!r}", seconds)
+        self._be_called_by(self._caller)
+
+    @property
+    def methods(self) -> Mapping[str, Method] | None:
+        """What the plugin has announced, by name; None: that is not known, or it does not run."""
+        said = self._announcement
+        return None if said is None else said.methods
+
+    @property
+    def version(self) -> str | None:
+        """The plugin's version, where it has said which and runs."""
+        said = self._announcement
+        return None if said is None else said.version
+
+    @property
+    def _announcement(self) -> Announcement | None:
+        life = self._life
+        return None if life is None or life.link is None else life.link.announcement
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the process runs, else None."""
+        life = self._life
+        return life.pid if life is not None and life.is_ours else None
+
+    def start(self) -> None:
+        """Start the program and wait until it says that it is ready.
+
+        Raises AlreadyStartedError; LaunchError or ProgramNotFoundError where it cannot be
+        executed; ExitedBeforeReadyError, InvalidReadyError or ReadyTimeoutError where it does not
+        become ready. After a failure nothing of it is left, and it may be started again.
+        """
+        turn = object()
+        try:
+            self._enter(_START, AlreadyStartedError, turn)
+            self._launch_and_await_ready()
+            self._state = State.RUNNING
+        except BaseException:
+            self._leave(State.FAILED, turn)
+            raise
+
+    def stop(self) -> None:
+        """Tell the program to stop and wait until it has; insist where it does not.
+
+        Raises NotStartedError; ProcessExitedError where it had ended by itself, even with status
+        0; ExitStatusError where its status is not 0; StopIgnoredError where it had to be ended by
+        force. In any case nothing of it is left, and it may be started again.
+        """
+        turn = object()
+        try:
+            life = self._enter(_STOP, NotStartedError, turn)
+            assert life is not None  # noqa: S101  # the table lets only a running sandbox through
+            self._ask_and_insist(life)
+            self._leave(State.STOPPED, turn)
+        except BaseException:
+            self._leave(State.FAILED, turn)
+            raise
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        except PluginError as stop_error:
+            if error is None:
+                raise
+            error.add_note(str(stop_error))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self._command.path} {self._state}>"
+
+    def _enter(
+        self, table: Mapping[State, State | str], kind: type[SandboxError], turn: object
+    ) -> Life | None:
+        """Go where `table` leads, or raise `kind` with what it says; return the life so far."""
+        with self._lock:
+            if self._life is not None and not self._life.is_ours:
+                self._life, self._state = None, State.REGISTERED  # it is our parent's, not ours
+            target = table[self._state]
+            if isinstance(target, State):
+                self._turn, self._state = turn, target
+                return self._life
+        raise kind(f"plugin {self.name!r} {target}", plugin=self.name)
+
+    def _launch_and_await_ready(self) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        with SignalsHeld():
+            life = self._life = Life(
+                self.name,
+                self._command.launch,
+                offered=self.wire,
+                frames_only=self._command.frames_only,
+                grants=self._grants,
+            )
+            self._finalizer = weakref.finalize(self, life.abandon)
+        outcome = life.await_ready(deadline)
+        if outcome is Outcome.READY:
+            outcome = life.start(self._config, deadline)
+        if outcome is not Outcome.STARTED:
+            raise self._failure(START, outcome, life, self._start_timeout)
+        self._be_called_by(Absent(self.name, life) if life.link is None else life.link.caller)
+
+    def _be_called_by(self, caller: Any) -> None:
+        self._caller, self._call = caller, caller.call
+        self._options = None if isinstance(caller, Absent) else self._with(self._call_timeout)
+
+    def _ask_and_insist(self, life: Life) -> None:
+        outcome = life.stop(self._stop_timeout)
+        if outcome is not Outcome.OBEYED or not life.end().clean:
+            raise self._failure(STOP, outcome, life, self._stop_timeout)
+
+    def _leave(self, state: State, turn: object) -> None:
+        """End what runs, if anything does, and go to `state`, unless it is somebody else's turn."""
+        with SignalsHeld():
+            if self._turn is turn:
+                if self._life is not None:
+                    self._life.end()
+                    self._finalizer.detach()
+                self._be_called_by(Absent(self.name))
+                self._life, self._state = None, state
+
+    def _failure(self, table: Table, outcome: Outcome, life: Life, timeout: float) -> PluginError:
+        return failure(table, outcome, life, self._command.path, timeout)
