@@ -21,15 +21,21 @@ class Puppet:
     """Says the plugin's lines on stdout, and awaits the host's on stdin."""
 
     def __init__(self) -> None:
-        self._ids: dict[
-            Any, Any
-        ] = {}  # of the host's requests: those in the transcript, and its own
+        #: Of the host's requests: those in the transcript, and its own.
+        self._ids: dict[Any, Any] = {}
+        self._unsaid = ""
 
     def say(self, event: dict[str, Any]) -> None:
         if "prints" in event:
-            print(event["prints"], flush=True)
+            self._unsaid += f"{event['prints']}\n"
         elif "message" in event and not event.get("optional"):
-            print(json.dumps(self._with_their_ids(event["message"])), flush=True)
+            self._unsaid += f"{json.dumps(self._with_their_ids(event['message']))}\n"
+
+    def flush(self) -> None:
+        """Write what was said since the host's last line: it arrives together."""
+        sys.stdout.write(self._unsaid)
+        sys.stdout.flush()
+        self._unsaid = ""
 
     def _with_their_ids(self, message: Message) -> Message:
         if "within" in message:
@@ -46,6 +52,7 @@ class Puppet:
 
     def expect(self, line: Line) -> None:
         """Wait for the host to say this."""
+        self.flush()
         wanted = line.event
         heard = sys.stdin.readline()
         if "closes" in wanted or "cuts_off" in wanted:
@@ -98,6 +105,7 @@ def main() -> None:
             puppet.say(line.event)
         else:
             puppet.expect(line)
+    puppet.flush()
 
 
 if __name__ == "__main__":
