@@ -110,9 +110,9 @@ class Connection:
         #: Gives a file for a buffer of so many bytes to travel in; None: it has to go another way.
         self.reserve: Callable[[int], Any] = _no_file
         self._numbers = count(1)
-        self._plain = codec.packer.plain
         self._encode = codec.encode
         self._plain_request = codec.plain_request
+        self._quick_request, self._quick_answer = codec.quick_request, codec.quick_answer
 
     # --- our calls ------------------------------------------------------------------------
 
@@ -131,16 +131,17 @@ class Connection:
         Raises UnsendableValueError, naming the argument.
         """
         number = next(self._numbers)
-        params = args or UNSET
-        message = Message(number, method, params, UNSET, UNSET, deadline_ms, credit, within)
-        if not kwargs and credit is UNSET and (quick := self._quickly(message, args)):
-            self.calls[number] = waiter
-            return number, (quick, ())
+        if not kwargs and deadline_ms is credit is within is UNSET:  # as in nearly all calls
+            quick = self._quick_request(number, method, args)
+            if quick is not None:
+                self.calls[number] = waiter
+                return number, (quick, ())
+        message = Message(number, method, UNSET, UNSET, UNSET, deadline_ms, credit, within)
         try:
             (packed, values), buffers = self._pack([args, list(kwargs.values())])
             message.params = pack_params(packed, dict(zip(kwargs, values, strict=True)))
             sending = self._with_buffers(message, buffers)
-        except _UNSENDABLE as error:
+        except m.UNENCODABLE as error:
             raise self._blame(method, args, kwargs, error) from None
         if credit is not UNSET:
             self._flows[number] = Flow(credit)
@@ -175,14 +176,15 @@ class Connection:
         """Return what is to be sent as the result. Raises UnsendableValueError; answer otherwise,
         then.
         """
-        message = Message(number, UNSET, UNSET, result)
-        if quick := self._quickly(message, (result,)):
+        quick = self._quick_answer(number, result)
+        if quick is not None:
             del self.serving[number]
             return quick, ()
+        message = Message(number)
         try:
             message.result, buffers = self._pack(result)
             sending = self._with_buffers(message, buffers)
-        except _UNSENDABLE as error:
+        except m.UNENCODABLE as error:
             raise UnsendableValueError(f"the result {self._why(result, error)}") from None
         del self.serving[number]
         return sending
@@ -198,7 +200,7 @@ class Connection:
             packed, buffers = self._pack(data) if data is not UNSET else (UNSET, ())
             error = ErrorObject(code, text, UNSET if buffers else packed)
             return self._encode(Message(number, error=error)), ()
-        except _UNSENDABLE:
+        except m.UNENCODABLE:
             text = text[:_LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
             return self._encode(Message(number, error=ErrorObject(code, text))), ()
 
@@ -213,7 +215,7 @@ class Connection:
             packed, buffers = self._pack(value)
             message = Message(UNSET, m.CHUNK, {"id": number, "value": packed})
             sending = self._with_buffers(message, buffers)
-        except _UNSENDABLE as error:
+        except m.UNENCODABLE as error:
             why = self._why(value, error)
             raise UnsendableValueError(f"the value of the stream {why}") from None
         flow.used += 1
@@ -224,7 +226,7 @@ class Connection:
         try:
             packed, buffers = self._pack(params)
             return self._with_buffers(Message(UNSET, method, packed), buffers)
-        except _UNSENDABLE as error:
+        except m.UNENCODABLE as error:
             raise UnsendableValueError(f"{method} {self._why(params, error)}") from None
 
     # --- what comes -----------------------------------------------------------------------
@@ -393,17 +395,6 @@ class Connection:
     def _pack(self, value: Any) -> tuple[Any, list[memoryview]]:
         return self.codec.packer.pack(value)
 
-    def _quickly(self, message: Message, values: Sequence[Any]) -> bytes | None:
-        """Encode `message` as it is, if `values`, all it has, need no look inside; else None."""
-        plain = self._plain
-        for value in values:
-            if type(value) not in plain:
-                return None
-        try:
-            return self._encode(message)
-        except _UNSENDABLE:
-            return None
-
     def _with_buffers(self, message: Message, buffers: list[memoryview]) -> Sending:
         """Encode `message`, with `buffers` in the frame or announced in it."""
         if not buffers:
@@ -448,7 +439,7 @@ class Connection:
         try:
             packer.examine(value)
             self._encode(Message(params=packer.pack(value)[0]))
-        except _UNSENDABLE as error:
+        except m.UNENCODABLE as error:
             return _read(error)
         return ""
 
@@ -477,7 +468,6 @@ def _read(error: Exception) -> str:
 
 _NOBODY: Any = object()
 _LONGEST_TEXT = 10_000  # of an error that could not be sent whole
-_UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
 #: Notifications of the wire's own: what their params are, and who takes them.

@@ -18,6 +18,8 @@ from msgspec import UNSET
 from plugkeep.errors import ProtocolViolationError
 from plugkeep.wire.messages import (
     UNDECODABLE,
+    UNENCODABLE,
+    Id,
     Message,
     PlainAnswer,
     PlainRequest,
@@ -81,6 +83,7 @@ class Frames:
         self._needed = 0  # so many bytes there must be before there is more to be read
         self._incomplete: Message | None = None  # it awaits buffers,
         self._missing: deque[int] = deque()  # these of its list
+        self._plain = self.packer.plain
         self._encode = _ENCODERS[codec]().encode
         self._decode, self._decode_request, self._decode_answer = (
             _DECODERS[codec](kind).decode for kind in (Message, PlainRequest, PlainAnswer)
@@ -102,6 +105,28 @@ class Frames:
             return _pack_header(size, size, 0) + body  # type: ignore[no-any-return]
         length = size + sum(buffer.nbytes for buffer in inline)
         return b"".join((_pack_header(length, size, 0), body, *inline))
+
+    def quick_request(self, number: int, method: str, args: Sequence[Any]) -> bytes | None:
+        """Return a request as a frame, if `args` need no look inside; else None."""
+        plain = self._plain
+        for value in args:
+            if type(value) not in plain:
+                return None
+        return self._quick(PlainRequest(number, method, args or []))  # type: ignore[arg-type]
+
+    def quick_answer(self, number: Id, result: Any) -> bytes | None:
+        """Return an answer in the manner of `quick_request`."""
+        if type(result) not in self._plain:
+            return None
+        return self._quick(PlainAnswer(number, result))
+
+    def _quick(self, message: PlainRequest | PlainAnswer) -> bytes | None:
+        try:
+            body = self._encode(message)
+        except UNENCODABLE:
+            return None
+        size = len(body)
+        return None if size > self._max_message else _pack_header(size, size, 0) + body
 
     def append(self, message: Message, batch: bytearray) -> None:
         """Encode `message` behind what `batch` has already."""

@@ -77,9 +77,18 @@ class Message(Struct, tag_field="jsonrpc", tag="2.0", gc=False):
 #: What decoding raises for what is no message: ValueError where it is not UTF-8, RecursionError
 #: where it is nested too deeply.
 UNDECODABLE: Final = (MsgspecError, ValueError, RecursionError)
+#: What msgspec raises for what it cannot encode, and so do we.
+UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, MsgspecError)
 
 
-class PlainRequest(Struct, tag_field="jsonrpc", tag="2.0", forbid_unknown_fields=True, gc=False):
+class PlainRequest(
+    Struct,
+    tag_field="jsonrpc",
+    tag="2.0",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
+):
     """What most requests are. Whatever says more is no such one, and the decoder finds that out.
 
     It takes a third less time to read than a `Message`, and nothing need be looked at after that.
@@ -87,13 +96,13 @@ class PlainRequest(Struct, tag_field="jsonrpc", tag="2.0", forbid_unknown_fields
 
     id: int
     method: str
-    params: list[Any]
+    params: list[Any] = []
 
 
 class PlainAnswer(Struct, tag_field="jsonrpc", tag="2.0", forbid_unknown_fields=True, gc=False):
     """What most answers are: a result, and nothing else."""
 
-    id: int
+    id: Id
     result: Any
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from plugkeep.errors import ProtocolViolationError
-from plugkeep.wire.messages import UNDECODABLE, Message, PlainAnswer, PlainRequest, shortened
+from plugkeep.wire.messages import (
+    UNDECODABLE,
+    UNENCODABLE,
+    Id,
+    Message,
+    PlainAnswer,
+    PlainRequest,
+    shortened,
+)
 from plugkeep.wire.values import Packer
 
 #: A line longer than this, in bytes, is refused.
@@ -38,6 +46,7 @@ class Ndjson:
         self._max_line = max_line
         self._partial = bytearray()
         self._searched = 0  # of the partial line so much is known to hold no newline
+        self._plain = self.packer.plain
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Message).decode
         self._decode_request = msgspec.json.Decoder(PlainRequest).decode
@@ -49,6 +58,25 @@ class Ndjson:
         if len(line) > self._max_line:
             raise ValueError(f"a line of {len(line)} bytes is over the limit of {self._max_line}")
         return line + b"\n"
+
+    def quick_request(self, number: int, method: str, args: Sequence[Any]) -> bytes | None:
+        """Return a request as a line, if `args` need no look inside; else None."""
+        plain = self._plain
+        for value in args:
+            if type(value) not in plain:
+                return None
+        return self._quick(PlainRequest(number, method, args or []))  # type: ignore[arg-type]
+
+    def quick_answer(self, number: Id, result: Any) -> bytes | None:
+        """Return an answer in the manner of `quick_request`."""
+        return self._quick(PlainAnswer(number, result)) if type(result) in self._plain else None
+
+    def _quick(self, message: PlainRequest | PlainAnswer) -> bytes | None:
+        try:
+            line = self._encode(message)
+        except UNENCODABLE:
+            return None
+        return None if len(line) > self._max_line else line + b"\n"
 
     def append(self, message: Message, batch: bytearray) -> None:
         """Encode `message` behind what `batch` has already."""
