@@ -13,12 +13,14 @@ import fcntl
 import mmap
 import os
 import socket as sockets
+from pathlib import Path
 
 from plugkeep.errors import ProtocolViolationError
 
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 #: Written at once: more would keep an event loop waiting.
 STEP = 4 * 1024 * 1024
+_FLAGS = sockets.MSG_DONTWAIT | sockets.MSG_CMSG_CLOEXEC
 _ONE = sockets.CMSG_LEN(array.array("i").itemsize)
 
 
@@ -31,7 +33,9 @@ class MemoryFile:
         # In one step, for a signal's handler may raise between two.
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         self._descriptors.extend(map(os.memfd_create, ("plugkeep",), (flags,)))
-        os.posix_fallocate(self.descriptor, 0, size)
+        os.ftruncate(self.descriptor, size)
+        if _is_strict():
+            os.posix_fallocate(self.descriptor, 0, size)
 
     @property
     def descriptor(self) -> int:
@@ -58,15 +62,25 @@ class MemoryFile:
             os.close(descriptor)
 
 
+def _is_strict() -> bool:
+    """Say whether the system promises no more memory than it has: then it may refuse any time.
+
+    Else asking beforehand would only take as long as a third of the copy.
+    """
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text() == "2\n"
+    except OSError:  # not to be seen from in here
+        return True
+
+
 def receive(socket: sockets.socket, size: int) -> memoryview | OSError | None:
     """Return the memory file that comes next, mapped; None where it is not there yet.
 
     An OSError is returned where it came and could not be taken, for want of descriptors or room.
     Raises ProtocolViolationError for anything but a memory file of `size` bytes.
     """
-    flags = sockets.MSG_DONTWAIT | sockets.MSG_CMSG_CLOEXEC
     try:
-        byte, ancillary, flags, _ = socket.recvmsg(1, _ONE, flags)
+        byte, ancillary, flags, _ = socket.recvmsg(1, _ONE, _FLAGS)
     except BlockingIOError:
         return None
     descriptors = array.array("i")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket as sockets
 from typing import Final
 
-from plugkeep.channel import _pool
 from plugkeep.wire.connection import Apart
 from plugkeep.wire.frames import Wanted
 
@@ -17,6 +16,10 @@ from plugkeep.wire.frames import Wanted
 CAPACITY: Final = 1024 * 1024
 #: Moved at once: more would keep an event loop waiting.
 _STEP: Final = 2 * 1024 * 1024
+_PASSED_OVER = 64 * 1024
+# As plain numbers, for or-ing the enums takes longer than the system does.
+_DONT_WAIT = int(sockets.MSG_DONTWAIT)
+_SEND_FLAGS = int(sockets.MSG_DONTWAIT | sockets.MSG_NOSIGNAL)
 
 
 def socket_pair() -> tuple[sockets.socket, sockets.socket]:
@@ -48,14 +51,13 @@ def send(socket: sockets.socket, piece: Apart, written: list[int]) -> bool:
     Return False where this may go on, but should not at once: others may have something to do.
     Raises BlockingIOError, and OSError where the other end has been closed.
     """
-    flags = sockets.MSG_DONTWAIT | sockets.MSG_NOSIGNAL
     if piece.file is None:
-        written.extend(map(socket.send, (piece.buffer[:_STEP],), (flags,)))
+        written.extend(map(socket.send, (piece.buffer[:_STEP],), (_SEND_FLAGS,)))
         return piece.buffer.nbytes <= _STEP
     if not piece.file.fill(piece.buffer):
         return False
     byte, carried = piece.file.message()
-    written.extend(map(socket.sendmsg, (byte,), (carried,), (flags,)))
+    written.extend(map(socket.sendmsg, (byte,), (carried,), (_SEND_FLAGS,)))
     return True
 
 
@@ -72,11 +74,12 @@ class Receiver:
     def __init__(self, socket: sockets.socket) -> None:
         self._socket = socket
         #: What is being filled; an error where there is no room, and the bytes are passed over.
-        self._buffer: memoryview | OSError | None = None
-        self._come = 0
+        self._content: bytes | OSError | None = None
+        self._free = memoryview(b"")  # the part of it that is still to be filled
+        self._left = 0  # so many bytes are still to come
 
-    def receive(self, wanted: Wanted) -> memoryview | OSError | None:
-        """Take some of the buffer that is `wanted`; return it once it is there, read-only.
+    def receive(self, wanted: Wanted) -> bytes | memoryview | OSError | None:
+        """Take some of the buffer that is `wanted`; return it once it is there.
 
         None: it is not, yet. An OSError is returned where it has come and could not be taken.
         Raises ProtocolViolationError, and OSError where the other end has been closed.
@@ -85,33 +88,28 @@ class Receiver:
             from plugkeep.channel import _memory
 
             return _memory.receive(self._socket, wanted.size)
-        if self._buffer is None:
-            self._buffer, self._come = _room(wanted.size), 0
+        if self._content is None:
+            self._begin(wanted.size)
+        free = self._free or memoryview(bytearray(min(self._left, _PASSED_OVER)))
         try:
-            self._take(self._buffer, wanted.size)
+            count = self._socket.recv_into(free[:_STEP], 0, _DONT_WAIT)
         except BlockingIOError:
             return None
-        if self._come < wanted.size:
-            return None
-        buffer, self._buffer = self._buffer, None
-        return buffer.toreadonly() if type(buffer) is memoryview else buffer
-
-    def _take(self, buffer: memoryview | OSError | None, size: int) -> None:
-        if type(buffer) is memoryview:
-            free = buffer[self._come : self._come + _STEP]
-        else:
-            free = memoryview(bytearray(min(size - self._come, _PASSED_OVER)))
-        count = self._socket.recv_into(free, 0, sockets.MSG_DONTWAIT)
         if not count:
             raise ConnectionResetError("the socket has ended")
-        self._come += count
+        self._free = self._free[count:]
+        self._left -= count
+        if self._left:
+            return None
+        content, self._content = self._content, None
+        return content
 
+    def _begin(self, size: int) -> None:
+        from plugkeep.wire.fresh import fresh
 
-_PASSED_OVER = 64 * 1024
-
-
-def _room(size: int) -> memoryview | OSError:
-    try:
-        return _pool.shared.take(size)
-    except MemoryError:
-        return OSError(f"there is no memory for its {size} bytes")
+        self._left = size
+        try:
+            self._content, self._free = fresh(size)
+        except MemoryError:
+            self._content = OSError(f"there is no memory for its {size} bytes")
+            self._free = memoryview(b"")

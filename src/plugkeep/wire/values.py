@@ -348,9 +348,13 @@ def _resolve(reference: dict[Any, Any], buffers: Sequence[Any], form: BufferForm
         raise ValueError(f"buffer {index} came and could not be taken: {buffer}")  # noqa: TRY004
     if "dtype" in reference:
         return _arrays.array(reference, buffer)
-    if form == "bytes":
-        return buffer if type(buffer) is bytes else bytes(buffer)
-    return buffer if type(buffer) is memoryview else memoryview(buffer)
+    if form == "memoryview":
+        return buffer if type(buffer) is memoryview else memoryview(buffer)
+    if type(buffer) is bytes:
+        return buffer
+    from plugkeep.wire.fresh import copied
+
+    return copied(memoryview(buffer))
 
 
 def _unescaped_key(key: Any) -> Any:

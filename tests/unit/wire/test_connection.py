@@ -448,7 +448,7 @@ def test_buffers_mean_nothing_at_level_1() -> None:
 
 # --- buffers ----------------------------------------------------------------------------------
 
-SMALL, MEDIUM, LARGE = bytes(20 * 1024), bytes(100 * 1024), bytes(9 * 1024 * 1024)
+SMALL, MEDIUM, LARGE = bytes(20 * 1024), bytes(100 * 1024), bytes(33 * 1024 * 1024)
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
