@@ -176,11 +176,11 @@ def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
 
 def _wire(ours: ExitStack, theirs: ExitStack) -> tuple[Ends, tuple[int, int, int]]:
     """Return our ends of what level 2 runs over, and the descriptors of theirs."""
-    import socket
+    from plugkeep.channel.apart import socket_pair
 
     their_read, write = _pipe(theirs, ours)
     read, their_write = _pipe(ours, theirs)
-    own, other = socket.socketpair()
+    own, other = socket_pair()
     ours.enter_context(own)
     theirs.enter_context(other)
     os.set_blocking(read, False)
