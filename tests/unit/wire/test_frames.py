@@ -125,7 +125,6 @@ def test_a_plain_request_and_a_plain_answer_go_the_short_way(codec: CodecName) -
         frame({**REQUEST, "id": "1"}),
         frame({**REQUEST, "params": {}}),
         frame({**ANSWER, "error": {"code": 1, "message": ""}}),
-        frame({"id": 1, "method": "a"}),
         frame(notice("a")),
         frame({"cmd": "stop"}),
         frame(b"no json"),
