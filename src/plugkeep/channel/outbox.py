@@ -66,7 +66,8 @@ class Outbox:
                     if not self._queue:
                         write(self._descriptor, frame)
                         self._lay_down()
-                        return True
+                        # Somebody may have come meanwhile, and gone.
+                        return not self._queue or self.flush()
                     self._lay_down()
             except BlockingIOError:
                 self._lay_down()
