@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+import types
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from plugkeep.errors import InvalidArgumentsError
-from plugkeep.wire.values import unpack_arguments
+from plugkeep.wire.conversion import ConversionError, Converter, buffer_form, converter
+from plugkeep.wire.values import as_memoryviews, unpack
 
-_KINDS = inspect.Parameter
+_Kind = inspect.Parameter
+_BY_POSITION = (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (_Kind.POSITIONAL_OR_KEYWORD, _Kind.KEYWORD_ONLY)
+
+
+class _Parameter(NamedTuple):
+    """What one argument has to become."""
+
+    name: str
+    convert: Converter
+    form: Literal["bytes", "memoryview"]
+    #: Values of exactly these types are what it takes; None: all are.
+    exact: frozenset[type] | None
 
 
 class Binding:
-    """What one method takes."""
+    """What one method takes.
+
+    `known` are the types of positional arguments that are right as they came, a bare type where
+    there is one argument; None where no argument is ever looked at. It grows by what has come.
+    """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
@@ -28,6 +47,11 @@ class Binding:
         except (TypeError, ValueError):
             return None
 
+    @cached_property
+    def known(self) -> set[Any] | None:
+        parameters = self.signature.parameters.values() if self.signature else ()
+        return None if all(_says_nothing(each.annotation) for each in parameters) else set()
+
     def params(self) -> list[str] | None:
         """Return the parameters as the ready object has them; None: they are not known."""
         if self.signature is None:
@@ -36,27 +60,133 @@ class Binding:
         last: Any = None
         for parameter in self.signature.parameters.values():
             kind = parameter.kind
-            if last is _KINDS.POSITIONAL_ONLY and kind is not last:
+            if last is _Kind.POSITIONAL_ONLY and kind is not last:
                 written.append("/")
-            if kind is _KINDS.KEYWORD_ONLY and last not in (kind, _KINDS.VAR_POSITIONAL):
+            if kind is _Kind.KEYWORD_ONLY and last not in (kind, _Kind.VAR_POSITIONAL):
                 written.append("*")
-            written.append(_STARS.get(kind, "") + parameter.name + _default(parameter))
+            default = "" if parameter.default is parameter.empty else "="
+            written.append(f"{_STARS.get(kind, '')}{parameter.name}{default}")
             last = kind
-        return [*written, "/"] if last is _KINDS.POSITIONAL_ONLY else written
+        return [*written, "/"] if last is _Kind.POSITIONAL_ONLY else written
 
-    def bind(self, args: list[Any], kwargs: dict[str, Any], buffers: Any) -> tuple[Any, Any]:
+    def bind(
+        self, args: list[Any], kwargs: dict[str, Any], buffers: Sequence[Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments to call with. Raises InvalidArgumentsError, naming the argument."""
+        self.check(args, kwargs)
+        by_position, rest, by_name, others = self._parameters
+        bound = [
+            self._fit(parameter, value, buffers)
+            for parameter, value in zip((*by_position, *[rest] * len(args)), args, strict=False)
+        ]
+        named = {
+            name: self._fit(by_name.get(name, others), value, buffers, name)
+            for name, value in kwargs.items()
+        }
+        if not kwargs and self.known is not None and len(self.known) < _MOST_KNOWN:
+            self._learn(args)
+        return bound, named
+
+    def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
+        """Raise InvalidArgumentsError for arguments that are missing, too many or unknown."""
+        if self.signature is None:
+            return
         try:
-            args, kwargs = unpack_arguments(args, kwargs, buffers)
-            if self.signature is not None:
-                self.signature.bind(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            raise InvalidArgumentsError(f"{self.name!r}: {error}") from None
-        return args, kwargs
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArgumentsError(f"{self.name}: {error}") from None
+
+    def _fit(
+        self, parameter: _Parameter, value: Any, buffers: Sequence[Any], name: str = ""
+    ) -> Any:
+        try:
+            if buffers != ():
+                value = unpack(value, buffers, parameter.form)
+            elif parameter.form == "memoryview":
+                value = as_memoryviews(value)
+            return parameter.convert(value)
+        except ConversionError as error:
+            raise InvalidArgumentsError(
+                f"{self.name}: argument {name or parameter.name!r}: {error}"
+            ) from None
+        except ValueError as error:  # a reference to a buffer that is not there
+            raise InvalidArgumentsError(f"{self.name}: {error}") from None
+
+    def _learn(self, args: list[Any]) -> None:
+        by_position, rest, _, _ = self._parameters
+        for parameter, value in zip((*by_position, *[rest] * len(args)), args, strict=False):
+            if parameter.exact is not None and type(value) not in parameter.exact:
+                return
+        self.known.add(type(args[0]) if len(args) == 1 else tuple(map(type, args)))  # type: ignore[union-attr]
+
+    @cached_property
+    def _parameters(
+        self,
+    ) -> tuple[tuple[_Parameter, ...], _Parameter, dict[str, _Parameter], _Parameter]:
+        """The parameters by position, for further ones, by name, and for further names."""
+        by_position: list[_Parameter] = []
+        by_name: dict[str, _Parameter] = {}
+        rest = others = _ANY
+        for each in self.signature.parameters.values() if self.signature else ():
+            found = _parameter(each.name, self._hint(each))
+            if each.kind in _BY_POSITION:
+                by_position.append(found)
+            if each.kind in _BY_NAME:
+                by_name[each.name] = found
+            if each.kind is _Kind.VAR_POSITIONAL:
+                rest = found
+            if each.kind is _Kind.VAR_KEYWORD:
+                others = found
+        return tuple(by_position), rest, by_name, others
+
+    def _hint(self, parameter: inspect.Parameter) -> Any:
+        """Return the annotation; where it is a text that means nothing at run time, Any.
+
+        Each by itself: one that names what was imported for type checkers spoils no other.
+        """
+        annotation = parameter.annotation
+        if not isinstance(annotation, str):
+            return annotation
+        function = inspect.unwrap(self._function)
+        function = getattr(function, "__func__", function)
+        names = getattr(function, "__globals__", None)
+        if names is None:
+            names = vars(sys.modules.get(function.__module__, types))
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        try:
+            return get_type_hints(
+                holder, names, _names_of_class(self._function), include_extras=True
+            )["it"]
+        except Exception:  # evaluating a text may raise anything
+            return Any
 
 
-_STARS = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**"}
+def _names_of_class(function: Any) -> dict[str, Any]:
+    owner = getattr(function, "__self__", None)
+    return {} if owner is None else dict(vars(owner if isinstance(owner, type) else type(owner)))
 
 
-def _default(parameter: inspect.Parameter) -> str:
-    return "" if parameter.default is parameter.empty else "="
+def _parameter(name: str, annotation: Any) -> _Parameter:
+    return _Parameter(name, converter(annotation), buffer_form(annotation), _exact(annotation))
+
+
+def _says_nothing(annotation: Any) -> bool:
+    return annotation is _Kind.empty or annotation is Any or annotation is object
+
+
+def _exact(annotation: Any) -> frozenset[type] | None:
+    """Return the types whose values need not be converted for `annotation`; None: all of them."""
+    if _says_nothing(annotation):
+        return None
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [_exact(each) for each in get_args(annotation)]
+        return None if None in inner else frozenset().union(*inner)  # type: ignore[arg-type]
+    plain = type(None) if annotation is None else annotation
+    return frozenset({plain}) if plain in _PLAIN else frozenset()
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+_STARS: Final = {_Kind.VAR_POSITIONAL: "*", _Kind.VAR_KEYWORD: "**"}
+_ANY: Final = _parameter("", Any)
+#: So many combinations of types are remembered at most.
+_MOST_KNOWN: Final = 64

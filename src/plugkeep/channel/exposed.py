@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
-from plugkeep.plugin import exposed
 from plugkeep.channel.binding import Binding
+from plugkeep.channel.failures import raised
+from plugkeep.plugin import exposed
 
 #: Where a method runs: on the main thread, on the event loop, on a thread of its own.
 Place = Literal["main", "loop", "thread"]
@@ -24,12 +25,11 @@ class ExposedMethod:
         self.is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(
             function
         )
+        #: Whether a call may be served there and then, if nothing else is special about it.
+        self.is_quick = self.place == "main" and not self.is_stream
         self.binding = Binding(name, function)
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether a call may be served there and then, if nothing else is special about it."""
-        return self.place == "main" and not self.is_stream
+        #: What is answered for what it raises.
+        self.failure = raised
 
     def announcement(self) -> dict[str, Any]:
         """Return what the ready object says of it."""

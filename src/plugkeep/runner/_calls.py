@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.current import CurrentCall
@@ -10,36 +11,38 @@ from plugkeep.errors import CallCancelledError, CallTimeoutError
 from plugkeep.wire import messages as m
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from plugkeep.channel.exposed import ExposedMethod
     from plugkeep.runner.runner import Runner
+    from plugkeep.wire.connection import Sending
     from plugkeep.wire.events import Request
     from plugkeep.wire.messages import Id
 
 
-class Call(CurrentCall):
-    """One call of the host's that is being served, or waits for it."""
+def nothing() -> None:
+    """Do nothing."""
 
-    def __init__(self, runner: Runner, method: ExposedMethod | None, request: Request) -> None:
+
+class Call(CurrentCall):
+    """One call of the host's that is being served, or waits for its turn."""
+
+    def __init__(self, runner: Runner, request: Request, *, depth: int = 1) -> None:
         self.runner = runner
-        self.method = method
         self.request = request
         self.id: Id = request.id
+        self.name = request.method
+        #: The call of ours on whose behalf this one is made.
         self.within = request.within
         self.wants_stream = request.credit is not None
+        #: Whether it is the stop itself, which is not cancelled by the plugin's being about to stop.
+        self.is_own = False
+        #: How many calls, each within the one before, have led to this one; itself included.
+        self.depth = depth
         limit = request.deadline_ms
         self._limit = None if limit is None else limit / 1000
         self._deadline = None if limit is None else time.monotonic() + limit / 1000
-        #: How many calls, each within the one before, lead to this one.
-        self.depth = 1
-        #: Told when the call is cancelled, or its stream gets credit; may not wait.
-        self.nudge: Callable[[], None] = _nothing
-
-    @property
-    def name(self) -> str:
-        """The method's name."""
-        return self.request.method
+        #: How what is said of it is sent.
+        self.send: Callable[[Sending], object] = runner.channel.send
+        #: Told when the call is cancelled, or its stream is given credit; may not wait.
+        self.nudge: Callable[[], object] = nothing
 
     @property
     def remaining(self) -> float | None:
@@ -49,18 +52,28 @@ class Call(CurrentCall):
     @property
     def cancelled(self) -> bool:
         """See `CurrentCall`."""
-        return self.id in self.runner.unwanted or self.runner.is_stopping
+        return self.id in self.runner.unwanted or (self.runner.is_stopping and not self.is_own)
 
     @property
-    def is_overdue(self) -> bool:
-        """Whether its time is up."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+    def is_wanted(self) -> bool:
+        """Whether there is any reason to go on."""
+        return not self.cancelled and self.remaining != 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still has to be answered."""
+        return self.id in self.runner.connection.serving
+
+    @property
+    def credit(self) -> int:
+        """How many values its stream may send now."""
+        return self.runner.connection.credit_left(self.id)
 
     def check(self) -> None:
         """See `CurrentCall`."""
         if self.cancelled:
             raise CallCancelledError(f"the call of {self.name!r} has been cancelled")
-        if self.is_overdue:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
             raise CallTimeoutError(
                 f"the {self._limit:g} s that the caller of {self.name!r} gave have passed",
                 timeout=self._limit or 0.0,
@@ -68,9 +81,6 @@ class Call(CurrentCall):
 
     def progress(self, value: Any) -> None:
         """See `CurrentCall`."""
-        connection = self.runner.connection
-        if self.id in connection.serving:
-            self.runner.tell(connection.notify(m.PROGRESS, id=self.id, value=value))
-
-
-def _nothing() -> None: ...
+        sending = self.runner.connection.notify(m.PROGRESS, id=self.id, value=value)
+        if self.is_open:
+            self.runner.tell(sending)

@@ -10,25 +10,22 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.channel import Channel, serving
 from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import IoThread
 from plugkeep.channel.waiters import Waiter
+from plugkeep.current import served
 from plugkeep.wire.connection import Connection, Sending
 from plugkeep.wire.messages import Id
 
 if TYPE_CHECKING:
     from plugkeep.errors import PluginError
-    from plugkeep.runner._calls import Call
     from plugkeep.runner.runner import Runner
 
 #: Something that the main thread has to do.
 Job = Callable[[], None]
-#: The call that a thread other than the main one, or a task, is serving.
-current: ContextVar[Call | None] = ContextVar("current", default=None)
 
 
 class PluginChannel(Channel):
@@ -41,7 +38,10 @@ class PluginChannel(Channel):
         peer: Runner,
         explain: Callable[[], PluginError],
         thread: IoThread,
+        look: Callable[[], None],
     ) -> None:
+        #: Makes the main thread look around, where it does not read.
+        self.look = look
         #: What the main thread is serving: a record of the call, or what it came as.
         self.current: Any = None
         #: Jobs for the main thread.
@@ -118,7 +118,7 @@ class PluginChannel(Channel):
     ) -> int:
         """See `Channel.open`. The main thread says itself on whose behalf it calls."""
         on_main = threading.get_ident() == self._main
-        origin = self.current if on_main else current.get()
+        origin = self.current if on_main else served.get()
         with suppress(AttributeError):
             waiter.origin = origin
         if not on_main or origin is None:
@@ -154,6 +154,7 @@ class PluginChannel(Channel):
             waiter = self._waiting(within)
             if waiter is None:
                 self.queue.append(job)
+                self.look()
             else:
                 waiter.jobs.append(job)  # type: ignore[arg-type]  # `run_job` knows
                 waiter.ring()

@@ -1,190 +1,362 @@
-"""Serves a plugin to its host: one call after another, as fast as the pipe."""
+"""Serves a plugin to its host.
+
+Each call runs where its method says: one at a time on the main thread, on the event loop, on a
+thread of its own. What is read is told to `Runner`, by whichever thread reads; what it takes time
+to do is left to one of these.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+import threading
+from types import FrameType
+from typing import Any, Final
 
-from msgspec import json
+from msgspec import UNSET, json
 
+from plugkeep import current
+from plugkeep.channel.failures import Failure, failure_of
 from plugkeep.channel.io_thread import IoThread
-from plugkeep.errors import CallError, ProtocolViolationError
+from plugkeep.current import CurrentCall
+from plugkeep.errors import (
+    MethodNotFoundError,
+    PluginBusyError,
+    PluginError,
+    ProtocolViolationError,
+    ReentryLimitError,
+    did_you_mean,
+)
 from plugkeep.plugin import Plugin
+from plugkeep.runner._calls import Call
 from plugkeep.runner._channel import PluginChannel
-from plugkeep.runner._failures import raised
-from plugkeep.channel.exposed import methods_of
+from plugkeep.runner._life import Life
+from plugkeep.runner._methods import Methods
+from plugkeep.runner._output import Output
+from plugkeep.runner._service import ABOUT_TO_STOP, Service
 from plugkeep.runner._wire import Wire
 from plugkeep.wire import messages as m
-from plugkeep.wire.connection import Connection, Request, Sending
-from plugkeep.wire.events import Log, Notification
+from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.events import Log, Notification, Request
 from plugkeep.wire.frames import HEADER, Frames
 from plugkeep.wire.messages import Code, Id
 from plugkeep.wire.ndjson import Ndjson, Noise
 
+#: Calls, each within the one before, to this depth.
+MOST_DEEP: Final = 32
+#: So many calls may wait for their turn.
+MOST_WAITING: Final = 100_000
+#: What one read takes: little for a call, more where there was more.
+_READ_SIZE: Final = 4 * 1024
+_READ_MORE: Final = 64 * 1024
+#: Seconds that a reader of logs who is behind is waited for, and how many bytes it may be behind.
+_LOG_PATIENCE: Final = 1.0
+_LOG_BACKLOG: Final = 1024 * 1024
+
+
+class _Woken(BaseException):  # noqa: N818
+    """Raised by a signal's handler, to end the read that the main thread waits in."""
+
 
 class Runner:
-    """The plugin's end: a `Peer` of the channel."""
+    """The plugin's end of the wire: the `Peer` of its channel. To be made on the main thread."""
 
     is_serving = True
 
-    def __init__(self, plugin: Plugin, wire: Wire) -> None:
+    def __init__(
+        self,
+        plugin: Plugin,
+        wire: Wire,
+        output: Output,
+        *,
+        name: str | None = None,
+        base: str | None = None,
+    ) -> None:
         self.plugin = plugin
-        self.wire = wire
-        self.methods = methods_of(plugin)
+        self.name = plugin.name if name is None else name
+        self.base = base
+        self._wire = wire
+        self.level = wire.level
+        self.output = output
+        self.methods = Methods(plugin)
         self.connection = Connection(Frames() if wire.level == 2 else Ndjson())
+        self.io_thread = IoThread()
+        self.life = Life(self)
         self.channel = PluginChannel(
-            self.connection, wire.ends, self, lambda: CallError("the host is gone"), IoThread()
+            self.connection, wire.ends, self, _host_is_gone, self.io_thread, self.life.look
         )
         self.queue = self.channel.queue
-        self.quick: dict[Any, Any] = {}
+        #: The methods that may be called without further ado, while the plugin runs: what to
+        #: call, and which types of arguments are right as they come.
+        self.quick: dict[str, tuple[Any, set[Any] | None]] = {}
+        #: Calls that have been cancelled and not been answered yet.
         self.unwanted: set[Id] = set()
+        #: Those that are served, or wait for it, other than the quickest.
+        self.calls: dict[Id, Call] = {}
+        self.service = Service(self)
         self.is_stopping = False
         self.is_over = False
         self.status = 0
+        self._main = threading.get_ident()
+        self._lost_logs = 0
 
-    def announce(self) -> None:
-        """Say that the plugin is ready to be spoken to."""
-        said: dict[str, Any] = {"ready": True, "name": self.plugin.name}
-        if self.wire.level:
-            said["wire"] = self.wire.level
-            said["methods"] = [method.announcement() for method in self.methods.values()]
-        if self.wire.level == 2:
-            said["codec"] = "msgpack"
-        text = json.encode(said)
-        frame = HEADER.pack(len(text), len(text), 0) + text
-        self.channel.send((frame if self.wire.level == 2 else text + b"\n", ()))
+    # --- the main thread ------------------------------------------------------------------
 
     def run(self) -> int:
         """Serve until the plugin is to stop; return the exit status."""
-        if not self.wire.level:
-            self._start_unasked()
-        else:
+        current.found_by(self.find_current)
+        if self.level:
             self.announce()
-        channel = self.channel
+            self.output.attach(self)
+        else:
+            self.life.start_unasked()
+            self.announce()
+            self._wire.give_back_stdout()
         while not self.is_over:
-            self._serve_quickly()
+            try:
+                self._serve_quickly()
+            except _Woken:
+                self.channel.recover()
+            self.service.work()
+        self.output.detach()
+        self.channel.close()
+        self.io_thread.end()
         return self.status
 
-    def _start_unasked(self) -> None:
-        self.plugin.start()
-        self.announce()
+    def announce(self) -> None:
+        """Say that the plugin is ready to be spoken to."""
+        said: dict[str, Any] = {"ready": True}
+        if self.level:
+            said["wire"] = self.level
+        said["name"] = self.name
+        if isinstance(version := getattr(self.plugin, "version", None), str):
+            said["version"] = version
+        if self.level == 2:
+            said["codec"] = "msgpack"
+        if self.level and (methods := self.methods.announced) is not None:
+            said["methods"] = methods
+        text = json.encode(said)
+        whole = HEADER.pack(len(text), len(text), 0) + text if self.level == 2 else text + b"\n"
+        self.channel.send((whole, ()))
 
     def _serve_quickly(self) -> None:
-        """Serve calls without anything special as they come, until there is something else."""
-        channel, connection, queue, unwanted = (
-            self.channel,
-            self.connection,
-            self.queue,
-            self.unwanted,
-        )
-        take_plain, answer, codec = connection.take_plain, connection.answer, connection.codec
+        """Serve calls without anything special as they come, until there is something else to do.
+
+        All that a lone call takes is here, for every step counts. The lead is left meanwhile, so
+        that the I/O thread reads where the method takes long.
+        """
+        channel, connection, queue = self.channel, self.connection, self.queue
+        take_plain, answer, unwanted = connection.take_plain, connection.answer, self.unwanted
         quick, send, read, source = self.quick.get, channel.outbox.send, os.read, channel.ends.read
-        acquire, release = channel._lead.acquire, channel._lead.release
+        acquire, release = channel._try_lead, channel._release
+        codec, size = connection.codec, _READ_SIZE
         acquire()
         channel._active = True
+        if queue and not codec.wanted and channel._poll(0):
+            channel.take(read(source, _READ_MORE))  # lest a stream keep others from their turn
         while not (queue or codec.wanted or channel.is_lost):
-            data = read(source, _READ_SIZE)
-            channel.uses += 1
-            message = take_plain(data)
-            if message is None:
-                channel.take(data)
+            try:
+                data = read(source, size)
+            except BlockingIOError:  # somebody who shares the descriptor wants it so
+                channel.turn(None)
                 continue
-            function = quick(message.method)
-            if function is None:
-                channel.peer.requested(
-                    Request(message.id, message.method, message.params, {}, (), None, None, None)
-                )
+            channel.uses += 1
+            request = take_plain(data)
+            if request is None:
+                channel.take(data)
+                size = _READ_SIZE if len(data) < size else _READ_MORE
+                continue
+            params = request.params
+            function, known = quick(request.method, _NOT_QUICK)
+            if (
+                known is not None
+                and (type(params[0]) if len(params) == 1 else tuple(map(type, params))) not in known
+            ):
+                self.requested(_whole(request))
                 continue
             channel._active = False
             release()
             if channel._followers or channel.loops or channel.dozing:
                 channel._hand_over()
-            channel.current = message
+            channel.current = request
             try:
-                sending = answer(message.id, function(*message.params))
+                sending = answer(request.id, function(*params))
             except BaseException as error:
-                sending = self._failed(message.id, error)
+                sending = self.service.failed(request, error)
             if not send(sending):
                 channel.send_slowly(None)
             if unwanted:
-                unwanted.discard(message.id)
+                unwanted.discard(request.id)
             acquire()
             channel._active = True
+        if codec.wanted and not (queue or channel.is_lost):
+            channel.turn(None)
         channel.go()
-        self._work()
 
-    def _work(self) -> None:
-        for _ in range(len(self.queue)):
-            self.queue.popleft()()
+    def terminate(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: stop in an orderly way, as soon as what the main thread does is done."""
+        self.life.interrupt(number)
+        # In the loop itself, with the lead, it is about to read, or waits in there.
+        if frame is not None and frame.f_code is _LOOP and self.channel._active:
+            raise _Woken
 
-    def _failed(self, number: Id, error: BaseException) -> Sending:
-        return self.connection.refuse(number, *raised(error))
+    # --- sending --------------------------------------------------------------------------
+
+    def tell(self, sending: Sending) -> None:
+        """Send what may be lost: a log record, or progress.
+
+        A host that does not read is waited for a moment, and then no more.
+        """
+        channel = self.channel
+        if channel.outbox.size > _LOG_BACKLOG:
+            self._wait_for_reader()
+            if channel.outbox.size > _LOG_BACKLOG:
+                self._lost_logs += 1
+                return
+        if self._lost_logs:
+            lost, self._lost_logs = self._lost_logs, 0
+            channel.post(_lost_logs(self.connection, lost))
+        channel.post(sending)
+
+    def _wait_for_reader(self) -> None:
+        from time import monotonic
+
+        if not self.channel._leads():
+            self.channel.send_slowly(monotonic() + (0 if self._lost_logs else _LOG_PATIENCE))
 
     # --- what the channel tells -----------------------------------------------------------
 
     def requested(self, request: Request) -> None:
+        """Begin to serve a call."""
+        quick = self.quick.get(request.method)
+        if (
+            quick is None
+            or request.credit
+            or request.within is not None
+            or request.deadline_ms is not None
+        ):
+            self._consider(request)
+        elif len(self.queue) < MOST_WAITING:
+            self.queue.append(request)
+        else:
+            self._refuse(request, PluginBusyError(f"{MOST_WAITING} calls are waiting already"))
+
+    def _consider(self, request: Request) -> None:
+        if request.method.startswith(m.RESERVED):
+            self._requested_reserved(request)
+            return
+        method = self.methods.find(request.method)
+        origin = self.channel.origin(request.within)
+        call = Call(self, request, depth=getattr(origin, "depth", 1 if origin else 0) + 1)
+        if method is None:
+            self._refuse(request, self._unknown(request.method))
+        elif self.is_stopping or not (self.life.is_running or origin):
+            text = ABOUT_TO_STOP if self.is_stopping else "the plugin does not run yet"
+            self.post_failure(request.id, Failure(Code.NOT_RUNNING, text, UNSET))
+        elif call.depth > MOST_DEEP:
+            self._refuse(
+                request, ReentryLimitError(f"calls within calls, more than {MOST_DEEP} deep")
+            )
+        elif len(self.calls) >= MOST_WAITING:
+            self._refuse(request, PluginBusyError(f"{MOST_WAITING} calls are waiting already"))
+        else:
+            self.calls[call.id] = call
+            self.service.begin(call, method)
+
+    def _requested_reserved(self, request: Request) -> None:
         if request.method == m.PING:
             self.channel.post(self.connection.answer(request.id, None))
         elif request.method == m.START:
-            self.queue.append(lambda: self._start(request))
+            self.life.start(request)
         elif request.method == m.STOP:
-            self.queue.append(lambda: self._stop(request))
-        elif request.method in self.quick:
-            self.queue.append(lambda: self._serve(request))
+            self.life.stop(request)
         else:
-            self.channel.post(
-                self.connection.refuse(
-                    request.id, Code.METHOD_NOT_FOUND, f"no method {request.method!r}"
-                )
-            )
+            self._refuse(request, self._unknown(request.method))
 
-    def _serve(self, request: Request) -> None:
-        self.channel.current = request
-        method = self.methods[request.method]
-        try:
-            args, kwargs = method.binding.bind(request.args, request.kwargs, request.buffers)
-            sending = self.connection.answer(request.id, method.function(*args, **kwargs))
-        except BaseException as error:
-            sending = self._failed(request.id, error)
-        self.channel.send(sending)
+    def _unknown(self, name: str) -> MethodNotFoundError:
+        error = MethodNotFoundError(
+            f"there is no method {name!r}{did_you_mean(name, self.methods)}"
+        )
+        error.known = sorted(self.methods)[:100]  # type: ignore[attr-defined]  # see `failure_of`
+        return error
 
-    def _start(self, request: Request) -> None:
-        self.channel.current = request
-        try:
-            self.plugin.start()
-            sending = self.connection.answer(request.id, None)
-            self.quick.update(
-                {name: method.function for name, method in self.methods.items() if method.is_quick}
-            )
-        except BaseException as error:
-            sending = self._failed(request.id, error)
-        self.channel.send(sending)
+    def _refuse(self, request: Request, error: PluginError) -> None:
+        self.post_failure(request.id, failure_of(error))
 
-    def _stop(self, request: Request | None = None) -> None:
-        self.channel.current = request
-        self.is_over = True
-        try:
-            self.plugin.stop()
-            if request:
-                self.channel.send(self.connection.answer(request.id, None))
-        except BaseException as error:
-            if request:
-                self.channel.send(self._failed(request.id, error))
-            else:
-                self.status = 1
+    def post_failure(self, number: Id, failure: Failure) -> None:
+        """Answer with an error, without waiting."""
+        self.channel.post(self.connection.refuse(number, *failure))
 
-    def cancelled(self, number: Id) -> None: ...
-    def credited(self, number: Id) -> None: ...
-    def logged(self, log: Log) -> None: ...
-    def noticed(self, notification: Notification) -> None: ...
-    def printed(self, noise: Noise) -> None: ...
-    def dropped(self, reason: str) -> None: ...
+    def cancelled(self, number: Id) -> None:
+        """Note that the host has lost interest in a call."""
+        self.unwanted.add(number)
+        if call := self.calls.get(number):
+            call.nudge()
+
+    def credited(self, number: Id) -> None:
+        """Note that a stream may go on."""
+        if call := self.calls.get(number):
+            call.nudge()
 
     def stop(self) -> None:
-        self.queue.append(self._stop)
+        """Obey the stop message of level 0."""
+        self.life.stop(None)
 
     def lost(self, error: ProtocolViolationError | None) -> None:
-        self.queue.append(self._stop)
+        """Stop, for the host is gone, or says what no host may."""
+        if error is not None:
+            print(f"plugkeep: the host has broken a rule of the wire: {error}", file=sys.stderr)
+            self.status = 1
+        self.life.stop(None)
+
+    def logged(self, log: Log) -> None:
+        """Pass over what only plugins say."""
+
+    def noticed(self, notification: Notification) -> None:
+        """Pass over what a later version may mean something by."""
+
+    def printed(self, noise: Noise) -> None:
+        """Pass over a line that is no message."""
+
+    def dropped(self, reason: str) -> None:
+        """Pass over what makes no difference."""
+
+    # --- for plugin code ------------------------------------------------------------------
+
+    def find_current(self) -> CurrentCall:
+        """Return the call that the main thread serves; others have noted theirs."""
+        serves = self.channel.current
+        if threading.get_ident() != self._main or serves is None:
+            return CurrentCall()
+        return self.current_record(serves)
+
+    def current_record(self, request: Any) -> Call:
+        """Return the record of a call that the main thread serves, making it if need be."""
+        if not isinstance(self.channel.current, Call):
+            self.channel.current = Call(self, _whole(request))
+        return self.channel.current
 
 
-_READ_SIZE = 4096
+def _whole(request: Any) -> Request:
+    if isinstance(request, Request):
+        return request
+    return Request(request.id, request.method, request.params, {}, (), None, None, None)
+
+
+def _host_is_gone() -> PluginError:
+    return ProtocolViolationError("the host is gone")
+
+
+def _lost_logs(connection: Connection, count: int) -> Sending:
+    return connection.notify(
+        m.LOG,
+        level="warning",
+        logger="plugkeep.runner",
+        message=f"{count} log records were lost, for the host did not read them",
+        fields={},
+    )
+
+
+#: What stands for a method that is none of the quick ones: no types are right.
+_NOT_QUICK: Final[tuple[Any, set[Any] | None]] = (None, set())
+_LOOP: Final = Runner._serve_quickly.__code__

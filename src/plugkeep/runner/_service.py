@@ -1,0 +1,263 @@
+"""Serving calls where their methods say, and answering them."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET
+
+from plugkeep.channel import workers
+from plugkeep.channel.channel import serving
+from plugkeep.channel.failures import Failure, failure_of
+from plugkeep.current import served
+from plugkeep.errors import (
+    CallCancelledError,
+    CallTimeoutError,
+    InvalidArgumentsError,
+    UnsendableValueError,
+)
+from plugkeep.runner._calls import Call, nothing
+from plugkeep.runner._streams import MainStream, stream_here
+from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.events import Request
+from plugkeep.wire.messages import Code
+
+if TYPE_CHECKING:
+    from plugkeep.channel.exposed import ExposedMethod
+    from plugkeep.runner._aio import LoopThread
+    from plugkeep.runner.runner import Runner
+
+
+class Refused(Exception):  # noqa: N818
+    """Raised where a call cannot be served; the method itself has not raised anything."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Service:
+    """Serves the calls of one runner's host."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._loop: LoopThread | None = None
+
+    @property
+    def loop(self) -> LoopThread:
+        """The event loop, on a thread of its own from now on."""
+        if self._loop is None:
+            from plugkeep.runner._aio import LoopThread
+
+            self._loop = LoopThread(self._runner)
+        return self._loop
+
+    def close(self) -> None:
+        """End the event loop, if there is one."""
+        if self._loop is not None:
+            self._loop.close()
+
+    # --- quick methods, whose turn has come -----------------------------------------------
+
+    def work(self) -> None:
+        """Do what waits for the main thread, one after the other, and answer in few writes."""
+        channel = self._runner.channel
+        queue = channel.queue
+        try:
+            for _ in range(len(queue)):
+                if not queue:  # a job has done others meanwhile
+                    break
+                job = queue.popleft()
+                channel.heat()
+                if type(job) is Request:
+                    channel.hold(self._serve_quickly(job))
+                else:
+                    job()
+        finally:
+            channel.send_held()
+
+    def _serve_quickly(self, request: Request) -> Sending:
+        """Serve a call of a quick method; return the answer."""
+        runner, args, kwargs = self._runner, request.args, request.kwargs
+        function, known = runner.quick.get(request.method, _NONE)
+        if function is None or request.id in runner.unwanted:
+            return self._too_late(request)
+        runner.channel.current = request
+        try:
+            if (
+                kwargs
+                or request.buffers
+                or known is not None
+                and (type(args[0]) if len(args) == 1 else tuple(map(type, args))) not in known
+            ):
+                bind = runner.methods[request.method].binding.bind
+                args, kwargs = _bound(bind, args, kwargs, request.buffers)
+            sending = runner.connection.answer(request.id, function(*args, **kwargs))
+        except BaseException as error:
+            sending = self.failed(request, error)
+        if runner.unwanted:
+            runner.unwanted.discard(request.id)
+        return sending
+
+    def _too_late(self, request: Request) -> Sending:
+        """Return the answer to a call that was cancelled while it waited, or stop was faster."""
+        runner = self._runner
+        if request.id in runner.unwanted:
+            runner.unwanted.discard(request.id)
+            return runner.connection.refuse(request.id, Code.CANCELLED, "cancelled before it began")
+        return runner.connection.refuse(request.id, Code.NOT_RUNNING, ABOUT_TO_STOP)
+
+    def failed(self, request: Any, error: BaseException) -> Sending:
+        """Deal with what a call of a quick method has come to; return what is to be sent."""
+        runner = self._runner
+        call = runner.current_record(request)
+        method = runner.methods[request.method]
+        runner.calls[call.id] = call
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        if trace is not None and trace.tb_frame.f_code is _ANSWER:
+            # It is no plain value, and may be no value at all, but what gives them by and by.
+            self.conclude(call, method, trace.tb_frame.f_locals["result"])
+        elif trace is None and isinstance(error, TypeError):
+            self.fail(call, method, self._misfit(method, call, error))
+        else:
+            self.fail(call, method, error)
+        return _NOTHING
+
+    def _misfit(self, method: ExposedMethod, call: Call, error: TypeError) -> Exception:
+        """Return what is wrong with the arguments, where the method was not even entered."""
+        try:
+            method.binding.check(call.request.args, call.request.kwargs)
+        except InvalidArgumentsError as misfit:
+            return Refused(failure_of(misfit))
+        return error
+
+    # --- all others -----------------------------------------------------------------------
+
+    def begin(self, call: Call, method: ExposedMethod) -> None:
+        """Have a call served where its method says. Called while reading: nothing runs here."""
+        if method.place == "main":
+            self._runner.channel.on_main(lambda: self._serve_on_main(call, method), call.within)
+        elif method.place == "loop":
+            self.loop.serve(call, method)
+        else:
+            workers.run(self.context_of(call).run, self.serve, call, method)
+
+    def _serve_on_main(self, call: Call, method: ExposedMethod) -> None:
+        channel = self._runner.channel
+        before, channel.current = channel.current, call
+        try:
+            self.serve(call, method)
+        finally:
+            channel.current = before
+
+    def context_of(self, call: Call) -> Context:
+        """Return a context in which `call` is the one that is being served."""
+        context = Context()
+        context.run(served.set, call)
+        context.run(serving.set, (self._runner.channel, call.id))
+        return context
+
+    def serve(self, call: Call, method: ExposedMethod) -> None:
+        """Serve a call on this thread."""
+        try:
+            args, kwargs = self.prepare(call, method)
+            result = method.function(*args, **kwargs)
+        except BaseException as error:
+            self.fail(call, method, error)
+        else:
+            self.conclude(call, method, result)
+
+    def prepare(self, call: Call, method: ExposedMethod) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments. Raises Refused where they do not fit, or it is too late."""
+        if (failure := given_up(call)) is not None:
+            raise Refused(failure)
+        if method.is_stream and not call.wants_stream:
+            raise _misused(call)
+        request = call.request
+        return _bound(method.binding.bind, request.args, request.kwargs, request.buffers)
+
+    def conclude(self, call: Call, method: ExposedMethod, result: Any) -> None:
+        """Answer with what a method has returned, on the thread that has called it."""
+        if hasattr(result, "__anext__") or hasattr(result, "__await__"):
+            self.loop.go_on(call, method, result)
+        elif hasattr(result, "__next__") is not call.wants_stream:
+            getattr(result, "close", nothing)()
+            self.fail(call, method, _misused(call))
+        elif not call.wants_stream:
+            self.answer(call, method, result)
+        elif method.place == "main":
+            MainStream(self, call, method, result)
+        else:
+            stream_here(self, call, method, result)
+
+    # --- answers --------------------------------------------------------------------------
+
+    def answer(self, call: Call, method: ExposedMethod, result: Any) -> None:
+        """Answer a call with its result."""
+        if not call.is_open:
+            return  # it has been answered already, for stop could wait no longer
+        try:
+            sending = self._runner.connection.answer(call.id, result)
+        except UnsendableValueError as error:
+            self.fail(call, method, Refused(failure_of(error)))
+        else:
+            self._end(call, sending)
+
+    def send_value(self, call: Call, value: Any) -> None:
+        """Send the next value of a stream, for which there is credit."""
+        try:
+            sending = self._runner.connection.chunk(call.id, value)
+        except UnsendableValueError as error:
+            raise Refused(failure_of(error)) from None
+        call.send(sending)
+
+    def fail(self, call: Call, method: ExposedMethod, error: BaseException) -> None:
+        """Answer a call with what its method has come to."""
+        if not call.is_open:
+            return
+        if isinstance(error, Refused):
+            failure = error.failure
+        elif isinstance(error, (CallCancelledError, CallTimeoutError)):
+            failure = given_up(call) or method.failure(error)
+        else:
+            failure = method.failure(error)
+        self._end(call, self._runner.connection.refuse(call.id, *failure))
+
+    def _end(self, call: Call, sending: Sending) -> None:
+        self._runner.calls.pop(call.id, None)
+        self._runner.unwanted.discard(call.id)
+        call.send(sending)
+        self._runner.life.look()
+
+
+def given_up(call: Call) -> Failure | None:
+    """Return what is to be answered where nobody waits for the call any more."""
+    if call.id in call.runner.unwanted:
+        return Failure(Code.CANCELLED, f"the call of {call.name!r} was cancelled", UNSET)
+    if call.remaining == 0.0:
+        return Failure(Code.DEADLINE_PASSED, f"the time for {call.name!r} is up", UNSET)
+    if call.cancelled:
+        return Failure(Code.NOT_RUNNING, ABOUT_TO_STOP, UNSET)
+    return None
+
+
+def _bound(bind: Any, args: Any, kwargs: Any, buffers: Any) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        return bind(args, kwargs, buffers)  # type: ignore[no-any-return]
+    except InvalidArgumentsError as error:
+        raise Refused(failure_of(error)) from None
+
+
+def _misused(call: Call) -> Refused:
+    if call.wants_stream:
+        text = f"{call.name!r} is no stream, it returns one result: call it without credit"
+    else:
+        text = f"{call.name!r} is a stream: give it credit, as stream() and astream() do"
+    return Refused(Failure(Code.INVALID_PARAMS, text, UNSET))
+
+
+ABOUT_TO_STOP: Final = "the plugin is about to stop"
+_ANSWER: Final = Connection.answer.__code__
+_NOTHING: Final[Sending] = (b"", ())
+_NONE: Final = (None, None)
