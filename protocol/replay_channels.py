@@ -43,6 +43,7 @@ class Plugin:
         self._stdout = b""
         self._was_ready = False
         self._stderr = b""
+        self._passed_over: list[tuple[Message, list[bytes]]] = []  # for `receive` to return
         offered, passed = self._offer(offer)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PLUGKEEP_WIRE")}
         self.process = subprocess.Popen(
@@ -83,16 +84,21 @@ class Plugin:
 
     def receive(self) -> tuple[Message, list[bytes]] | None:
         """Return the next message and its buffers; None where no more will come."""
+        if self._passed_over:
+            return self._passed_over.pop(0)
         found: tuple[Message, list[bytes]] | None = self._await(
             self._next, "a message", {self._messages}
         )
         return found
 
     def await_print(self, text: str) -> None:
-        """Wait until the line `text` has come on stdout, beside the messages, or on stderr."""
+        """Wait until the line `text` has come: beside the messages, on stderr, or to the log."""
 
         def look() -> bool | None:
-            self._look_ahead()
+            while came := self._next():
+                self._passed_over.append(came)
+                if came[0].get("method") == "$/log" and came[0]["params"]["message"] == text:
+                    return True
             complaints = self._stderr.decode(errors="replace").splitlines()
             return True if text in [*self.printed, *complaints] else None
 
