@@ -24,7 +24,7 @@ def run(quick: bool = False) -> list[Row]:
             "acall": on_loop(_ours.acall_in_tasks, count=3200),
             "grpc.aio": on_loop(partial(_peers.grpc_aio, callers.runner), count=640),
         }
-        rate = {kind: 1 / seconds for kind, seconds in best(kinds, 8 if quick else 60).items()}
+        rate = {kind: 1 / seconds for kind, seconds in best(kinds, 8 if quick else 30).items()}
     return [
         at_least_times(
             times,
