@@ -186,7 +186,7 @@ def _exact(annotation: Any) -> frozenset[type] | None:
 
 
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-_STARS: Final = {_Kind.VAR_POSITIONAL: "*", _Kind.VAR_KEYWORD: "**"}
+_STARS: Final[dict[Any, str]] = {_Kind.VAR_POSITIONAL: "*", _Kind.VAR_KEYWORD: "**"}
 _ANY: Final = _parameter("", Any)
 #: So many combinations of types are remembered at most.
 _MOST_KNOWN: Final = 64

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from plugkeep.errors import CallCancelledError
 from plugkeep.runner._calls import Call, nothing
 from plugkeep.runner._streams import stream_here
 
@@ -55,7 +57,8 @@ class LoopThread:
 
         async def life() -> None:
             try:
-                await (plugin.start() if awaitable is None else awaitable)
+                begun: Any = plugin.start() if awaitable is None else awaitable
+                await begun
             except BaseException as error:
                 started(error)
                 return
@@ -107,10 +110,8 @@ class LoopThread:
         self._loop.stop()
 
     def _soon(self, function: Callable[..., object], *args: Any) -> None:
-        try:
+        with suppress(RuntimeError):  # it is closed, and so is everything
             self._loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            pass  # it is closed, and so is everything
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], call: Call | None) -> asyncio.Task[None]:
         context = Context() if call is None else self._runner.service.context_of(call)
@@ -147,8 +148,6 @@ class LoopThread:
         self, call: Call, method: ExposedMethod, serving: Coroutine[Any, Any, None]
     ) -> None:
         """Answer with whatever comes out."""
-        from plugkeep.errors import CallCancelledError
-
         service = self._runner.service
         try:
             await serving
@@ -197,8 +196,8 @@ class LoopThread:
         except StopAsyncIteration:
             service.answer(call, method, None)
         finally:
-            if hasattr(values, "aclose"):
-                await values.aclose()
+            if close := getattr(values, "aclose", None):
+                await close()
 
 
 async def _end(plugin: Plugin, stopped: Ended) -> None:

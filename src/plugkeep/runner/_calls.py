@@ -32,7 +32,7 @@ class Call(CurrentCall):
         #: The call of ours on whose behalf this one is made.
         self.within = request.within
         self.wants_stream = request.credit is not None
-        #: Whether it is the stop itself, which is not cancelled by the plugin's being about to stop.
+        #: Whether it is the stop itself, which is not cancelled by itself.
         self.is_own = False
         #: How many calls, each within the one before, have led to this one; itself included.
         self.depth = depth

@@ -69,9 +69,12 @@ class PluginChannel(Channel):
 
     @property
     def is_led(self) -> bool:
-        """See `Channel.is_led`; where nobody reads, the I/O thread may be about to wait for it."""
-        self._is_hot = self._is_hot and self._active
-        return self._active
+        """See `Channel.is_led`; where nobody reads, the I/O thread is about to go, too.
+
+        Not while there is something that it has to send.
+        """
+        self._is_hot = is_needed = self._active or bool(self._held)
+        return is_needed
 
     # --- answers of the main thread's -----------------------------------------------------
 
@@ -118,7 +121,7 @@ class PluginChannel(Channel):
     ) -> int:
         """See `Channel.open`. The main thread says itself on whose behalf it calls."""
         on_main = threading.get_ident() == self._main
-        origin = self.current if on_main else served.get()
+        origin: Any = self.current if on_main else served.get()
         with suppress(AttributeError):
             waiter.origin = origin
         if not on_main or origin is None:
@@ -144,9 +147,9 @@ class PluginChannel(Channel):
         if isinstance(waiter, Waiter):
             self._take_back(waiter)
 
-    def run_job(self, job: Any) -> None:
-        """See `Channel.run_job`."""
-        job()
+    def run_job(self, request: Any) -> None:
+        """See `Channel.run_job`; here it is a `Job`."""
+        request()
 
     def on_main(self, job: Job, within: Id | None) -> None:
         """Have the main thread do `job`: now, where it waits for what that is `within`."""

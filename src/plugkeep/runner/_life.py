@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
@@ -32,7 +33,7 @@ _START: Final = ExposedMethod("start", nothing)
 _STOP: Final = ExposedMethod("stop", nothing)
 
 
-class StartFailed(Exception):  # noqa: N818
+class StartFailed(Exception):
     """Raised where nobody has asked for the start; the ``__cause__`` says what went wrong."""
 
 
@@ -207,10 +208,8 @@ class Life:
 
     def look(self) -> None:
         """Make the main thread look around, where it does not read."""
-        try:
+        with suppress(RuntimeError):  # it has been rung already
             self._bell.release()
-        except RuntimeError:
-            pass  # it has been rung already
 
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         """Do the main thread's work, and let others read, until something is so."""

@@ -42,5 +42,5 @@ class Methods(dict[str, ExposedMethod]):
 def _native_call(plugin: object) -> Callable[..., Any] | None:
     native = sys.modules.get("plugkeep.loaders.native")
     if native is not None and isinstance(plugin, native.NativePlugin):
-        return plugin.call  # type: ignore[no-any-return, attr-defined]
+        return plugin.call  # type: ignore[no-any-return]
     return None

@@ -7,9 +7,10 @@ stderr does. What Python itself prints and logs travels as log records where the
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
-from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,6 @@ from plugkeep.errors import UnsendableValueError
 from plugkeep.wire import messages as m
 
 if TYPE_CHECKING:
-    import logging
     from importlib.machinery import ModuleSpec
 
     from plugkeep.runner.runner import Runner
@@ -180,20 +180,18 @@ class _Lines(io.RawIOBase):
 
 
 class _WhenImported:
-    """Puts the handler in place when logging is imported, which takes too long to do for nothing."""
+    """Puts the handler in place when logging is imported, which takes long to do for nothing."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: Any = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
         if name != "logging":
             return None
         from importlib.util import find_spec
 
-        sys.meta_path.remove(self)  # type: ignore[arg-type]  # it is one by its method
+        sys.meta_path.remove(self)
         spec = find_spec(name)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
@@ -215,9 +213,5 @@ def _traceback(
 
 
 def _write(line: str) -> None:
-    import os
-
-    try:
+    with suppress(OSError):  # nobody is left to be told
         os.write(2, f"{line}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # nobody is left to be told

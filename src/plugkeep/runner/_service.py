@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from plugkeep.runner.runner import Runner
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """Raised where a call cannot be served; the method itself has not raised anything."""
 
     def __init__(self, failure: Failure) -> None:
@@ -85,12 +85,7 @@ class Service:
             return self._too_late(request)
         runner.channel.current = request
         try:
-            if (
-                kwargs
-                or request.buffers
-                or known is not None
-                and (type(args[0]) if len(args) == 1 else tuple(map(type, args))) not in known
-            ):
+            if kwargs or request.buffers or (known is not None and kinds_of(args) not in known):
                 bind = runner.methods[request.method].binding.bind
                 args, kwargs = _bound(bind, args, kwargs, request.buffers)
             sending = runner.connection.answer(request.id, function(*args, **kwargs))
@@ -229,6 +224,11 @@ class Service:
         self._runner.unwanted.discard(call.id)
         call.send(sending)
         self._runner.life.look()
+
+
+def kinds_of(args: list[Any]) -> Any:
+    """Return what a `Binding` knows arguments by."""
+    return type(args[0]) if len(args) == 1 else tuple(map(type, args))
 
 
 def given_up(call: Call) -> Failure | None:

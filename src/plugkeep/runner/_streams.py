@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,7 +104,12 @@ def stream_here(
     values = _Values(service, call, method, iterator)
     bell = Lock()
     bell.acquire()
-    call.nudge = lambda: bell.locked() and bell.release()
+
+    def nudge() -> None:
+        with suppress(RuntimeError):  # it has been rung already
+            bell.release()
+
+    call.nudge = nudge
     while values.send():
         if not call.credit and call.is_wanted:
             remaining = call.remaining

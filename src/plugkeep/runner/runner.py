@@ -54,7 +54,7 @@ _LOG_PATIENCE: Final = 1.0
 _LOG_BACKLOG: Final = 1024 * 1024
 
 
-class _Woken(BaseException):  # noqa: N818
+class _Woken(BaseException):
     """Raised by a signal's handler, to end the read that the main thread waits in."""
 
 
@@ -139,7 +139,7 @@ class Runner:
         whole = HEADER.pack(len(text), len(text), 0) + text if self.level == 2 else text + b"\n"
         self.channel.send((whole, ()))
 
-    def _serve_quickly(self) -> None:
+    def _serve_quickly(self) -> None:  # noqa: C901  # every call made here costs each call
         """Serve calls without anything special as they come, until there is something else to do.
 
         All that a lone call takes is here, for every step counts. The lead is left meanwhile, so
