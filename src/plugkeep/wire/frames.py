@@ -128,10 +128,6 @@ class Frames:
         size = len(body)
         return None if size > self._max_message else _pack_header(size, size, 0) + body
 
-    def append(self, message: Message, batch: bytearray) -> None:
-        """Encode `message` behind what `batch` has already."""
-        batch += self.encode(message)
-
     def check_buffers(self, buffers: Sequence[memoryview]) -> None:
         """Raise ValueError where no message may have so many buffers, or such large ones."""
         if len(buffers) > MAX_BUFFER_COUNT:

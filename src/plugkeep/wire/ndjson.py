@@ -78,10 +78,6 @@ class Ndjson:
             return None
         return None if len(line) > self._max_line else line + b"\n"
 
-    def append(self, message: Message, batch: bytearray) -> None:
-        """Encode `message` behind what `batch` has already."""
-        batch += self.encode(message)
-
     def plain_request(self, data: bytes) -> PlainRequest | None:
         """Return the request that `data` is, if it is just that and nothing is left from before.
 
