@@ -74,10 +74,14 @@ class Channel(Leading):
         self._is_closing = False
         self._forgotten: deque[Id] = deque()
         self._send_now = self.outbox.send
-        self._read_from = (ends.read,)
         self._readable = [(ends.read, POLLIN)]  # and nothing else
         if thread is not None:
+            if exit_fd >= 0:  # the thread will tell whoever waits there that nothing more comes
+                ends.open_patient()
             thread.attend(self)
+        is_patient = ends.patient >= 0
+        self._read_from = (ends.patient if is_patient else ends.read,)
+        self._pipe_poll = self._poll if is_patient else None
 
     # --- calling --------------------------------------------------------------------------
 
@@ -112,7 +116,11 @@ class Channel(Leading):
             self.uses += 1
             inbox = self._inbox
             answer: Answer | PlainAnswer | None = None
-            if not inbox and self._poll(wait) == self._readable:
+            # Not to poll first is a tenth faster; only who has no time limit can do without.
+            if not inbox and (
+                (wait is None and self._poll is self._pipe_poll and not self._is_special)
+                or self._poll(wait) == self._readable
+            ):
                 # Read and kept in one step, lest a signal's handler come in between.
                 inbox.extend(map(read, self._read_from, _LITTLE))
                 answer = self._plain_answer(inbox[0]) if inbox else None
@@ -327,6 +335,14 @@ class Channel(Leading):
                         break
             finally:
                 self.go()
+        else:
+            self.ends.rouse()
+
+    def fail_all(self) -> None:
+        """Fail every call that is in flight."""
+        super().fail_all()
+        if self._active and not self._leads():
+            self.ends.rouse()
 
     def close(self) -> None:
         """Fail what is in flight, and close the descriptors, once nobody reads them any more."""

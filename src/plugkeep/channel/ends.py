@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,33 @@ class Ends:
     read: int
     write: int
     socket: sockets.socket | None = None
+    #: Reads the same pipe as `read` does, but waits; -1: there is none.
+    patient: int = -1
+
+    def open_patient(self) -> None:
+        """Open `patient`, where that can be done: it takes a pipe, and a mounted ``/proc``."""
+        with suppress(OSError):
+            path = f"/proc/self/fd/{self.read}"
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # for `rouse` will have to
+            self.patient = os.open(path, os.O_RDONLY)
+
+    def rouse(self) -> None:
+        """Wake whoever reads `patient`, by something to read: an empty line, the start of a frame.
+
+        To be called when nothing else will come any more.
+        """
+        if self.patient >= 0:
+            with suppress(OSError):  # it is full: then there is something to read
+                sink = os.open(f"/proc/self/fd/{self.read}", os.O_WRONLY | os.O_NONBLOCK)
+                try:
+                    os.write(sink, b"\n")
+                finally:
+                    os.close(sink)
 
     def close(self) -> None:
         """Close all. Calling it again is harmless."""
-        for descriptor in {self.read, self.write} - {-1}:
+        for descriptor in {self.read, self.write, self.patient} - {-1}:
             os.close(descriptor)
-        self.read = self.write = -1
+        self.read = self.write = self.patient = -1
         if self.socket is not None:
             self.socket.close()
