@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
 from plugkeep.runner.serving import serve_made_by
 
 USAGE = """\
-usage: python -m plugkeep.runner [--name NAME] [--base FOLDER] SOURCE
+usage: python -m plugkeep.runner [--name NAME] [--base FOLDER] [--path FOLDERS] SOURCE
 
 Serves the plugin that SOURCE names to the host that started this process. It speaks the highest
 level of the wire that the host offers; by hand, or where the host offers none, it starts the
@@ -17,6 +18,7 @@ plugin at once, says {"ready": true} and stops when it reads {"cmd":"stop"}.
   SOURCE         any source that plugkeep.load takes
   --name NAME    what the plugin is called towards the host, instead of its own name
   --base FOLDER  relative paths start here; Python imports from here, too
+  --path FOLDERS where Python imports from besides, last of all; separated as in PATH
 
 examples:
   python -m plugkeep.runner file:./clock.py
@@ -34,7 +36,7 @@ def main(arguments: list[str]) -> NoReturn:
         if word in ("-h", "--help"):
             print(USAGE, end="")
             sys.exit(0)
-        elif option in ("--name", "--base"):
+        elif option in ("--name", "--base", "--path"):
             given[option[2:]] = value if has_value else next(rest, "")
             if not given[option[2:]]:
                 _misused(f"{option} needs a value")
@@ -44,13 +46,15 @@ def main(arguments: list[str]) -> NoReturn:
             given["source"] = word
     if "source" not in given:
         _misused("no source is given")
-    _serve(given["source"], given.get("name"), given.get("base"))
+    _serve(given["source"], given.get("name"), given.get("base"), given.get("path"))
 
 
-def _serve(source: str, name: str | None, base: str | None) -> NoReturn:
+def _serve(source: str, name: str | None, base: str | None, path: str | None) -> NoReturn:
     sys.argv = [source]
     if base is not None:
         sys.path.insert(0, base)
+    if path is not None:
+        sys.path += [each for each in path.split(os.pathsep) if each not in sys.path]
 
     def make():  # type: ignore[no-untyped-def]
         from plugkeep.loaders import load
