@@ -33,13 +33,15 @@ class Said(Enum):
 class Ear(Protocol):
     """Listens in one of the places where a ready message may come.
 
-    With REFUSED, `reason` says why, as the end of a sentence. With READY, `announcement` is what
+    With REFUSED, `reason` says why, as the end of a sentence, and `meant_it` whether it was a ready
+    message all the same, and not just output. With READY, `announcement` is what
     it says (None: level 0), and `rest` what came after it.
     """
 
     descriptor: int
     where: str
     reason: str
+    meant_it: bool
     announcement: Announcement | None
 
     @property
@@ -60,6 +62,7 @@ class PrintedEar:
     def __init__(self, stdout: Output, offered: int) -> None:
         self.descriptor = stdout.descriptor
         self.reason = ""
+        self.meant_it = False
         self.announcement: Announcement | None = None
         self.read, self.read_rest = stdout.read, stdout.read_rest
         self._offered = offered
@@ -93,7 +96,7 @@ class PrintedEar:
         try:
             self.announcement = read_printed(message, self._offered)
         except Refused as refused:
-            self.reason = str(refused)
+            self.reason, self.meant_it = str(refused), True
             return Verdict.REFUSED
         return Verdict.READY
 
@@ -108,6 +111,7 @@ class FrameEar:
 
         self.descriptor = descriptor
         self.reason = ""
+        self.meant_it = True
         self.announcement: Announcement | None = None
         self._frame = FirstFrame()
 
@@ -173,9 +177,12 @@ class Handshake:
             descriptors = [descriptor for descriptor, _ in events]
             if self._exit_fd in descriptors:
                 return self._hear_the_rest()
-            for descriptor in descriptors:
-                if self._hear(self._ears[descriptor]) is Verdict.READY:
+            for ear in [self._ears[descriptor] for descriptor in descriptors]:
+                verdict = self._hear(ear)
+                if verdict is Verdict.READY:
                     return Said.READY
+                if verdict is Verdict.REFUSED and ear.meant_it:
+                    return Said.REFUSED
             if not self._ears:
                 if self._refused:
                     return Said.REFUSED

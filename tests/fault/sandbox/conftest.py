@@ -57,6 +57,29 @@ def shell() -> Make:
     return make
 
 
+WIRED = Path(__file__).with_name("wired.py").read_text()
+
+
+@pytest.fixture(params=[1, 2], ids=["level 1", "level 2"])
+def level(request: pytest.FixtureRequest) -> int:
+    """Have a test run at both levels that have calls."""
+    return int(request.param)
+
+
+@pytest.fixture
+def wired(level: int) -> Make:
+    """Return a function that makes a sandbox of a plugin that speaks level 1 or 2."""
+
+    def make(body: str = "ready(); serve()", **options: Any) -> ExecSandbox:
+        options.setdefault("name", "naughty")
+        options.setdefault("start_timeout", PATIENCE)
+        options.setdefault("stop_timeout", PATIENCE)
+        options.setdefault("wire", level)
+        return ExecSandbox(sys.executable, "-S", "-E", "-c", WIRED + dedent(body), **options)
+
+    return make
+
+
 class Records(logging.Handler):
     """What the plugins of a test printed, as it was logged."""
 
