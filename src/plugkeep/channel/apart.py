@@ -45,7 +45,7 @@ def reserve(size: int) -> object | None:
         return None
 
 
-def send(socket: sockets.socket, piece: Apart, written: list[int]) -> bool:
+def send_some(socket: sockets.socket, piece: Apart, written: list[int]) -> bool:
     """Write some of `piece`, and note in `written` how much of it is gone, in the same step.
 
     Return False where this may go on, but should not at once: others may have something to do.
@@ -61,7 +61,7 @@ def send(socket: sockets.socket, piece: Apart, written: list[int]) -> bool:
     return True
 
 
-def rest(piece: Apart, count: int) -> Apart | None:
+def rest_of(piece: Apart, count: int) -> Apart | None:
     """Return what is left of `piece` once `count` bytes of it are written; None: it is sent."""
     if piece.file is not None or count == piece.buffer.nbytes:
         return None

@@ -11,6 +11,7 @@ from os import write
 from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any
 
+from plugkeep.channel.apart import rest_of, send_some
 from plugkeep.wire.connection import Apart, Sending
 
 if TYPE_CHECKING:
@@ -138,15 +139,14 @@ class Outbox:
 
     def _write(self, piece: Any) -> bool:
         """Write of the queue, whose head is `piece`, what can be written; say whether to go on."""
+        queue = self._queue
         if type(piece) is Apart:
-            from plugkeep.channel import apart
-
             assert self._ends.socket is not None  # noqa: S101  # else nothing travels so
-            return apart.send(self._ends.socket, piece, self._written)
-        if len(self._queue) == 1:
+            return send_some(self._ends.socket, piece, self._written)
+        if len(queue) == 1 or type(queue[1]) is Apart:
             self._written.extend(map(os.write, (self._descriptor,), (piece,)))
         else:
-            pieces = islice(takewhile(_is_frame, self._queue.copy()), _MOST_PIECES)
+            pieces = islice(takewhile(_is_frame, queue.copy()), _MOST_PIECES)
             self._written.extend(map(os.writev, (self._descriptor,), (list(pieces),)))
         return True
 
@@ -157,9 +157,7 @@ class Outbox:
             count = self._written[0]
             rest: Any
             if type(piece) is Apart:
-                from plugkeep.channel import apart
-
-                size, rest = count, apart.rest(piece, count)
+                size, rest = count, rest_of(piece, count)
             else:
                 size = min(count, len(piece))
                 rest = memoryview(piece)[size:] if size < len(piece) else None

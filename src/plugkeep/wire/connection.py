@@ -138,8 +138,12 @@ class Connection:
                 return number, (quick, ())
         message = Message(number, method, UNSET, UNSET, UNSET, deadline_ms, credit, within)
         try:
-            (packed, values), buffers = self._pack([args, list(kwargs.values())])
-            message.params = pack_params(packed, dict(zip(kwargs, values, strict=True)))
+            if kwargs:
+                (packed, values), buffers = self._pack([args, list(kwargs.values())])
+                message.params = pack_params(packed, dict(zip(kwargs, values, strict=True)))
+            else:
+                packed, buffers = self._pack(args)
+                message.params = packed or UNSET
             sending = self._with_buffers(message, buffers)
         except m.UNENCODABLE as error:
             raise self._blame(method, args, kwargs, error) from None
