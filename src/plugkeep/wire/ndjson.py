@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -98,6 +98,24 @@ class Ndjson:
             return self._decode_answer(data)
         except UNDECODABLE:
             return None
+
+    def plain_requests(self, data: bytes) -> list[PlainRequest]:
+        """Return the requests that `data` is, if it is nothing else, in whole lines; else none."""
+        return self._plain_ones(data, self._decode_request)
+
+    def plain_answers(self, data: bytes) -> list[PlainAnswer]:
+        """Return the answers that `data` is, in the manner of `plain_requests`."""
+        return self._plain_ones(data, self._decode_answer)
+
+    def _plain_ones(self, data: bytes, decode: Callable[[bytes], Any]) -> list[Any]:
+        if self._partial or not data.endswith(b"\n") or len(data) > self._max_line:
+            return []
+        lines = data.split(b"\n")
+        lines.pop()  # what is behind the last newline: nothing
+        try:
+            return list(map(decode, lines))
+        except UNDECODABLE:
+            return []
 
     def receive(self, data: bytes) -> list[Message | Noise]:
         """Return what `data`, after what came before it, holds of whole messages.

@@ -343,3 +343,30 @@ def test_the_header_is_twelve_bytes_little_endian() -> None:
     body = data[HEADER_SIZE:-3]
     assert data[:12] == bytes([len(body) + 3, 0, 0, 0, len(body), 0, 0, 0, 0, 0, 0, 0])
     assert json.loads(body) == {"jsonrpc": "2.0", "method": "a"}
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+ANSWERS = [{"jsonrpc": "2.0", "id": number, "result": number} for number in range(3)]
+REQUESTS = [{**REQUEST, "id": number} for number in range(3)]
+
+
+def test_a_read_that_is_nothing_but_plain_messages_is_taken_at_once() -> None:
+    requests = Frames("json").plain_requests(b"".join(map(frame, REQUESTS)))
+    assert [(each.id, each.method, each.params) for each in requests] == [
+        (number, "a", [1]) for number in range(3)
+    ]
+    answers = Frames("json").plain_answers(b"".join(map(frame, ANSWERS)))
+    assert [(each.id, each.result) for each in answers] == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_a_read_with_anything_else_in_it_is_not() -> None:
+    whole = b"".join(map(frame, ANSWERS))
+    for cut in range(1, len(whole)):
+        if cut % (len(whole) // 3):
+            assert Frames("json").plain_answers(whole[:cut]) == [], cut
+    for other in (REQUESTS[0], {**ANSWERS[0], "buffers": []}, {"id": 1, "error": None}):
+        assert Frames("json").plain_answers(whole + frame(other)) == []
+    codec = Frames("json")
+    codec.receive(whole[:5])
+    assert codec.plain_answers(whole) == []

@@ -197,3 +197,14 @@ def test_what_is_sent_is_what_is_received() -> None:
     batch += lines.encode(Message(method="c"))
     assert batch.count(b"\n") == 2
     assert came(lines.receive(batch)) == ["a\nb", "c"]
+
+
+def test_a_read_that_is_nothing_but_plain_messages_is_taken_at_once() -> None:
+    answer, request = b'{"id":1,"result":2}\n', b'{"id":1,"method":"a","params":[3]}\n'
+    assert [each.result for each in Ndjson().plain_answers(answer * 3)] == [2, 2, 2]
+    assert [each.params for each in Ndjson().plain_requests(request * 2)] == [[3], [3]]
+    for data in (answer + request, answer + b"hello\n", answer[:-1], answer + b"\n"):
+        assert Ndjson().plain_answers(data) == [], data
+    codec = Ndjson()
+    codec.receive(b"half ")
+    assert codec.plain_answers(answer) == []
