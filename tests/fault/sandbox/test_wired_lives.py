@@ -153,9 +153,9 @@ def test_a_host_of_level_2_takes_what_comes_first(wired: Make, records: Any) -> 
     for at_most in ("1", "2"):
         with wired(wire=2, env={"AT_MOST": at_most}) as sandbox:
             assert sandbox.call("echo", at_most) == at_most
-    with wired("print('{\"ready\":true} and more', flush=True); hear()", wire=2) as sandbox:
-        with pytest.raises(MethodNotFoundError, match="level 0"):
-            sandbox.call("echo")
+    level_0 = wired("print('{\"ready\":true} and more', flush=True); hear()", wire=2)
+    with level_0, pytest.raises(MethodNotFoundError, match="level 0"):
+        level_0.call("echo")
     assert "and more" in records.lines("stdout")[0]
 
 
@@ -232,7 +232,7 @@ def test_a_start_that_raises(wired: Make) -> None:
         """
     )
     for _ in range(2):
-        with pytest.raises(RemoteError, match="'naughty'.*raised OSError: no disk") as caught:
+        with pytest.raises(RemoteError, match=r"'naughty'.*raised OSError: no disk") as caught:
             sandbox.start()
         assert caught.value.type == "OSError"
         assert sandbox.pid is None
@@ -514,8 +514,11 @@ def test_a_wrong_answer_is_passed_over(wired: Make, records: Any) -> None:
         """
         ready()
         def odd(message):
-            say(id=999, result=1); say(id="x", result=1); say(id=None, error={"code": 1,
-                "message": "what?"}); say(id=message["id"], result=2); say(id=message["id"], result=3)
+            say(id=999, result=1)
+            say(id="x", result=1)
+            say(id=None, error={"code": 1, "message": "what?"})
+            say(id=message["id"], result=2)
+            say(id=message["id"], result=3)
         serve(odd=odd)
         """
     )
@@ -526,6 +529,6 @@ def test_a_wrong_answer_is_passed_over(wired: Make, records: Any) -> None:
 
 
 def test_codes_become_errors(wired: Make) -> None:
-    with wired("ready(); serve(no=lambda m: answer(m, code=-32602, message='b'))") as sandbox:
-        with pytest.raises(InvalidArgumentsError, match="method 'no': b"):
-            sandbox.call("no", 1)
+    sandbox = wired("ready(); serve(no=lambda m: answer(m, code=-32602, message='b'))")
+    with sandbox, pytest.raises(InvalidArgumentsError, match="method 'no': b"):
+        sandbox.call("no", 1)

@@ -1,7 +1,10 @@
 # What a plugin of level 1 or 2 begins with, in the tests; nothing of plugkeep is used.
 import json
 import os
+import signal  # noqa: F401  # for the plugins
 import struct
+import sys  # noqa: F401
+import time  # noqa: F401
 
 LEVEL = min(int(os.environ.get("PLUGKEEP_WIRE", "0")), int(os.environ.get("AT_MOST", "2")))
 if LEVEL == 2:
