@@ -17,8 +17,8 @@ plugin at once, says {"ready": true} and stops when it reads {"cmd":"stop"}.
 
   SOURCE         any source that plugkeep.load takes
   --name NAME    what the plugin is called towards the host, instead of its own name
-  --base FOLDER  relative paths start here; Python imports from here, too
-  --path FOLDERS where Python imports from besides, last of all; separated as in PATH
+  --base FOLDER  relative paths start here; without --path Python imports from here, too
+  --path FOLDERS where Python imports from, before anything else; separated as in PATH
 
 examples:
   python -m plugkeep.runner file:./clock.py
@@ -51,10 +51,8 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _serve(source: str, name: str | None, base: str | None, path: str | None) -> NoReturn:
     sys.argv = [source]
-    if base is not None:
-        sys.path.insert(0, base)
-    if path is not None:
-        sys.path += [each for each in path.split(os.pathsep) if each not in sys.path]
+    first = path.split(os.pathsep) if path is not None else [base] if base is not None else []
+    sys.path[:] = [*first, *(each for each in sys.path if each not in first)]
 
     def make():  # type: ignore[no-untyped-def]
         from plugkeep.loaders import load
