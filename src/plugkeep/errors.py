@@ -445,7 +445,7 @@ class InvalidArgumentsError(CallError, TypeError):
 
 
 class UnsendableValueError(CallError, TypeError):
-    """Raised when an argument or a result cannot travel over the wire; says which, where and why."""
+    """Raised when an argument or a result cannot travel over the wire; says which and why."""
 
 
 class NotGrantedError(CallError, PermissionError):

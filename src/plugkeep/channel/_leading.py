@@ -11,17 +11,20 @@ leader after that. So one of the two sees the other.
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from plugkeep.channel._reading import Reading
-from plugkeep.channel.waiters import Waiter
+from plugkeep.channel.waiters import NOBODY, Waiter
 from plugkeep.errors import ProtocolViolationError
 from plugkeep.signals import SignalsHeld
 from plugkeep.wire.events import Request
+from plugkeep.wire.messages import PING
 
 #: Seconds after which a thread does not wait any longer for an event loop to read.
 BESIDE: Final = 0.005
@@ -151,6 +154,13 @@ class Leading(Reading):
         self.loop = side
         self._is_special = self.is_lost or side is not None
 
+    def fail_all(self) -> None:
+        """See `Reading.fail_all`."""
+        super().fail_all()
+        for side in list(self.loops.values()):
+            with suppress(RuntimeError):  # that loop has been closed
+                side.tell_lost()
+
     def check_loop(self) -> None:
         """Do not count on an event loop that has been closed while it was to read."""
         side = self.loop
@@ -182,10 +192,23 @@ class Leading(Reading):
             return True
         finally:
             self._followers.pop(waiter, None)
+            if led_before:
+                self._nudge_outer()
             # It may have been this one that was to go on.
             if not led_before and (self._leads() or (self._followers and not self._active)):
                 with SignalsHeld():
                     self._recover()
+
+    def _nudge_outer(self) -> None:
+        """End the wait of this very thread further out: what that is for may have come in here.
+
+        If it waits in a read, only something to read can end that: the answer to a ping.
+        """
+        self.nudge()
+        if self.is_lost:
+            self.ends.rouse()
+        elif self._early and self.ends.patient >= 0:
+            self.post(self.connection.request(PING, (), {}, NOBODY)[1])
 
     def _may_lead(self) -> bool:
         self.check_loop()
@@ -235,6 +258,9 @@ class Leading(Reading):
         descriptors = [descriptor for descriptor, _ in ready]
         if self.outbox:
             self._flush()
+        if self._nudged in descriptors:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._nudged)
         if self.descriptor in descriptors:
             self.read()
         elif self._exit_fd in descriptors:
@@ -276,7 +302,9 @@ class Leading(Reading):
             if self.outbox.is_broken:
                 self.lose_unread(led_before)
         finally:
-            if not led_before and self._leads():
+            if led_before:
+                self._nudge_outer()
+            elif self._leads():
                 with SignalsHeld():
                     self._recover()
 

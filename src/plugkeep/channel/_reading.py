@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 from collections import deque
 from collections.abc import Callable
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 #: Read at once. Ever larger reads are no faster, and their allocation alone soon costs more.
 READ_SIZE = 16 * 1024
 _BUFFERS_AT_ONCE = 8
+#: So many bytes are probably several messages.
+_SEVERAL = 256
+#: Milliseconds in which nearly always a buffer follows its announcement.
+_ON_ITS_WAY = 1
 
 
 class Reading:
@@ -69,12 +74,14 @@ class Reading:
         self.uses = 0
         self._thread = thread
         self._exit_fd = exit_fd
-        self._early: dict[Id, Answer] = {}  # for leaders, read by others
+        self._early: dict[Id, Answer | PlainAnswer] = {}  # for leaders, read by others
         # What has been read, and what has come of that: a log handler, or a signal's, that calls
         # from inside goes on where its own thread was.
         self._inbox: list[bytes] = [received] if received else []
         self._messages: deque[Message | Noise] = deque()
         self._receiver: Receiver | None = None
+        # Ends the wait of whoever reads: what they wait for has come in another way.
+        self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._polls: dict[int, Callable[[int | None], list[tuple[int, int]]]] = {}
         connection.reserve = _reserve
 
@@ -134,9 +141,26 @@ class Reading:
         if not data:
             self._lose(None)
             return
+        if not self._messages and len(data) > _SEVERAL and self._take_answers(data):
+            return
         self._messages.extend(self.connection.codec.receive(data))
         if self.connection.codec.wanted:
             self._aim()
+            # It is on its way, and to wait for it in here costs less than to come again.
+            if self._poll(_ON_ITS_WAY):
+                self._read_apart()
+
+    def _take_answers(self, data: bytes) -> bool:
+        """Deal with a read that is nothing but plain answers; return False where it is not."""
+        answers = self.connection.take_answers(data)
+        for waiter, answer in answers:
+            if waiter is LEADER:
+                self._early[answer.id] = answer
+            elif waiter is not None:
+                waiter.answered(answer)
+            else:
+                self.peer.dropped(f"an answer to call {answer.id!r}, for which nobody waits")
+        return bool(answers)
 
     def _read_apart(self) -> bool:
         """Take from the socket some of what was announced: a few buffers, or a part of one.
@@ -179,9 +203,15 @@ class Reading:
     def _poller(self) -> select.poll:
         poller = select.poll()
         poller.register(self.descriptor, select.POLLIN)
+        poller.register(self._nudged, select.POLLIN)
         if self._exit_fd >= 0:
             poller.register(self._exit_fd, select.POLLIN)
         return poller
+
+    def nudge(self) -> None:
+        """Have whoever reads look around."""
+        if self._nudged >= 0:
+            os.eventfd_write(self._nudged, 1)
 
     # --- telling --------------------------------------------------------------------------
 
@@ -246,6 +276,7 @@ class Reading:
             waiter = self.connection.give_up(number)
             if waiter is not None and waiter is not LEADER:
                 waiter.failed()
+        self.nudge()
 
 
 def _reserve(size: int) -> Any:

@@ -228,6 +228,10 @@ class Side:
         """Have it read from now on. Raises RuntimeError where the loop has been closed."""
         self._soon_from_afar(self.take)
 
+    def tell_lost(self) -> None:
+        """Have tasks that wait before they call look again, in the manner of `ask`."""
+        self._soon_from_afar(self._let_through)
+
     def ask_to_stop(self) -> None:
         """Have it let go of the descriptors, at once where this is its own thread."""
         if get_ident() == self.thread:
@@ -267,7 +271,10 @@ class Side:
         self._under_way -= 1
         if not self._under_way and not self._is_resting:
             self._is_resting = True
-            self._after_pause(self._rest)
+            try:
+                self._after_pause(self._rest)
+            except RuntimeError:  # the loop has been closed, and its tasks come to their ends now
+                self._rest()
 
     def forget(self) -> None:
         """Do as `leave` does, but soon: for the garbage collector, which comes at any point."""

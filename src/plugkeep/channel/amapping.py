@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -125,14 +126,15 @@ class _Mapped:
     async def _feed(self) -> None:
         pipeline = self._pipeline
         try:
-            async for args in _zipped(self._sources):
-                await self._side.drain()
-                pipeline.send([args])
-                self._side.see_to_it()
-                self._collector.change()
-                while not (pipeline.room or pipeline.is_over):
-                    self._room = self._side.new_bell()
-                    await self._room
+            async with aclosing(_zipped(self._sources)) as items:
+                async for args in items:
+                    await self._side.drain()
+                    pipeline.send([args])
+                    self._side.see_to_it()
+                    self._collector.change()
+                    while not (pipeline.room or pipeline.is_over):
+                        self._room = self._side.new_bell()
+                        await self._room
         except Exception as error:
             pipeline.end(error)
         finally:
@@ -144,7 +146,7 @@ class _Mapped:
             self._room.set_result(None)
 
 
-async def _zipped(sources: list[Any]) -> AsyncIterator[tuple[Any, ...]]:
+async def _zipped(sources: list[Any]) -> AsyncGenerator[tuple[Any, ...], None]:
     """Do what `zip` does, with sources of which some are asynchronous."""
     iterators = [
         aiter(source) if hasattr(source, "__aiter__") else iter(source) for source in sources

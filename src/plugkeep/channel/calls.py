@@ -119,9 +119,11 @@ class Calls:
 
     def _with(self, timeout: float | None) -> Options:
         """Return the options of one call."""
-        from plugkeep.channel.calling import PLAIN
+        options = self._options
+        if options is None:
+            from plugkeep.channel.calling import PLAIN
 
-        options = PLAIN if self._options is None else self._options
+            options = PLAIN
         return options if timeout is None else options._replace(timeout=timeout)
 
 

@@ -6,6 +6,7 @@ threads; see `_leading` for what happens where there are several.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -122,7 +123,10 @@ class Channel(Leading):
                 or self._poll(wait) == self._readable
             ):
                 # Read and kept in one step, lest a signal's handler come in between.
-                inbox.extend(map(read, self._read_from, _LITTLE))
+                try:  # noqa: SIM105  # that takes longer
+                    inbox.extend(map(read, self._read_from, _LITTLE))
+                except BlockingIOError:
+                    pass  # it has been read in between
                 answer = self._plain_answer(inbox[0]) if inbox else None
             # Without anything in the inbox what came in between has dealt with it.
             if answer is not None and answer.id == number and inbox:
@@ -364,6 +368,8 @@ class Channel(Leading):
         elif not self.loops and self._try_lead(False):
             try:
                 self.ends.close()
+                os.close(self._nudged)
+                self._nudged = -1
                 self.dozing = False
             finally:
                 self._release()

@@ -77,8 +77,21 @@ class Pipeline:
 
     def send(self, batch: Iterable[tuple[Any, ...]]) -> None:
         """Put calls with these arguments into the outbox."""
+        batch = list(batch)
+        within = self._channel.within()
+        connection = self._channel.connection
+        if within is UNSET and (
+            quick := connection.quick_requests(self._method, batch, self._waiter)
+        ):
+            numbers, frames = quick
+            self.numbers.extend(numbers)
+            self._channel.outbox.put((frames, ()))
+        else:
+            self._send_each(batch, within)
+
+    def _send_each(self, batch: Iterable[tuple[Any, ...]], within: Any) -> None:
         method, waiter, request = self._method, self._waiter, self._channel.connection.request
-        within, numbers, put = self._channel.within(), self.numbers, self._channel.outbox.put
+        numbers, put = self.numbers, self._channel.outbox.put
         frames: list[bytes | bytearray] = []
         try:
             for args in batch:
@@ -131,12 +144,15 @@ class Mapped:
                 number = numbers[0]
                 if number not in answers:
                     self._await(number)
-                del numbers[0]
-                answer = answers.pop(number)
-                if is_plain and type(answer) is PlainAnswer:
-                    yield answer.result
-                else:
-                    yield result_of(answer, method, options)
+                keep = 0 if pipeline.is_over else half
+                while numbers and numbers[0] in answers:
+                    answer = answers.pop(numbers.popleft())
+                    if is_plain and type(answer) is PlainAnswer:
+                        yield answer.result
+                    else:
+                        yield result_of(answer, method, options)
+                    if len(numbers) <= keep:
+                        break
             if pipeline.error is not None:
                 raise pipeline.error
         except CallError as error:

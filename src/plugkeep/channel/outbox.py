@@ -12,6 +12,7 @@ from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.apart import rest_of, send_some
+from plugkeep.signals import SignalsHeld
 from plugkeep.wire.connection import Apart, Sending
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class Outbox:
         self._ends = ends
         self._queue: deque[Any] = deque()
         self._written: list[int] = []  # from the head of the queue on; at most one entry
-        # Reentrant only so that it can be told whether this very thread has it: then it is being
-        # interrupted, by a signal's handler or the garbage collector, and goes on afterwards.
+        # Reentrant, for a signal's handler may call while its own thread is writing a frame.
         self._pen = threading.RLock()
         self._try_pen, self._lay_down = self._pen.acquire, self._pen.release
         self._has_pen = self._pen._is_owned  # type: ignore[attr-defined]
+        self._is_writing = False  # more than a single frame
         self._descriptor = ends.write
         #: How many bytes have been written slowly; whether it grows tells a stuck reader.
         self.moved = 0
@@ -86,17 +87,25 @@ class Outbox:
 
         That is so where the other end takes no more now, or, `is_broken`, for ever.
         """
-        if self._has_pen():
+        if not self._queue:
             return True
-        done = True
-        try:
-            while done and self._queue and self._try_pen(False):
-                done = self._write_all()
-                self._lay_down()
-        finally:
-            if self._has_pen():
-                self._lay_down()
-        return done
+        # Held, for a signal's handler that calls would wait for what cannot be sent meanwhile.
+        with SignalsHeld():
+            if self._is_writing and self._has_pen():
+                return True  # the garbage collector comes in between; it goes on afterwards
+            had_pen = self._has_pen()  # further out, for a single frame
+            done = True
+            try:
+                while done and self._queue and self._try_pen(False):
+                    self._is_writing = True
+                    done = self._write_all()
+                    self._is_writing = False
+                    self._lay_down()
+            finally:
+                if self._has_pen() and (self._is_writing or not had_pen):
+                    self._is_writing = False
+                    self._lay_down()
+            return done
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -28,6 +28,17 @@ class Leader:
 
 LEADER: Final = Leader()
 
+
+class Nobody:
+    """Has no use for the answer."""
+
+    def answered(self, answer: Any) -> None: ...
+    def received(self, item: Any) -> None: ...
+    def failed(self) -> None: ...
+
+
+NOBODY: Final = Nobody()
+
 #: Reports of progress that are kept for a caller who is busy; older ones give way.
 _REPORTS = 64
 

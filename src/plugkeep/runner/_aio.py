@@ -56,6 +56,9 @@ class LoopThread:
         """
 
         async def life() -> None:
+            task = asyncio.current_task()
+            if call is not None and task is not None:
+                call.nudge = lambda: self._soon(task.cancel)
             try:
                 begun: Any = plugin.start() if awaitable is None else awaitable
                 await begun
@@ -68,12 +71,7 @@ class LoopThread:
             started(None)
             await _end(plugin, await self._stop_asked)
 
-        def begin() -> None:
-            task = self._spawn(life(), call)
-            if call is not None:
-                call.nudge = lambda: self._soon(task.cancel)
-
-        self._soon(begin)
+        self._soon(lambda: self._spawn(life(), call))
 
     def end_life(self, plugin: Plugin, stopped: Ended, call: Call | None) -> None:
         """Run the plugin's stop, in the task that ran its start if there is one."""
@@ -131,11 +129,7 @@ class LoopThread:
         tasks: list[asyncio.Task[None]] = []
 
         def begin() -> None:
-            task = self._spawn(self._guard(call, method, serve(call, method)), call)
-            tasks.append(task)
-            if (remaining := call.remaining) is not None:
-                timer = self._loop.call_later(remaining, task.cancel)
-                task.add_done_callback(lambda _: timer.cancel())
+            self._spawn(self._guard(call, method, serve(call, method), tasks), call)
 
         self._soon(begin)
 
@@ -145,12 +139,26 @@ class LoopThread:
                 task.cancel()
 
     async def _guard(
-        self, call: Call, method: ExposedMethod, serving: Coroutine[Any, Any, None]
+        self,
+        call: Call,
+        method: ExposedMethod,
+        serving: Coroutine[Any, Any, None],
+        tasks: list[asyncio.Task[None]],
     ) -> None:
-        """Answer with whatever comes out."""
+        """Answer with whatever comes out.
+
+        A task that is cancelled before its first step never takes it, and would answer nothing:
+        so it is only now that it can be cancelled.
+        """
         service = self._runner.service
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # for type checkers
+        tasks.append(task)
         try:
-            await serving
+            async with asyncio.timeout(call.remaining):
+                await serving
+        except TimeoutError as error:
+            service.fail(call, method, error if call.is_wanted else CallCancelledError(""))
         except asyncio.CancelledError as error:
             service.fail(call, method, error if call.is_wanted else CallCancelledError(""))
         except BaseException as error:

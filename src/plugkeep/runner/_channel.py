@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.channel import Channel, serving
@@ -50,10 +49,13 @@ class PluginChannel(Channel):
         self._holding = threading.RLock()
         #: Whether the I/O thread comes by every few milliseconds, and would send what is held.
         self._is_hot = False
+        # What was being served when each of our own calls was made; those that are over, too.
+        self._origins: dict[Id, Any] = {}
         self._main = threading.get_ident()
         self._handing_out = threading.Lock()
         self._io_thread = thread
         super().__init__(connection, ends, peer, explain, thread=thread)
+        self._request = self._number
 
     # --- reading --------------------------------------------------------------------------
 
@@ -120,17 +122,27 @@ class PluginChannel(Channel):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
     ) -> int:
         """See `Channel.open`. The main thread says itself on whose behalf it calls."""
-        on_main = threading.get_ident() == self._main
-        origin: Any = self.current if on_main else served.get()
-        with suppress(AttributeError):
-            waiter.origin = origin
-        if not on_main or origin is None:
+        origin = self._served_here()
+        if origin is None:
             return super().open(method, args, kwargs, waiter, **how)
         token = serving.set((self, origin.id))
         try:
             return super().open(method, args, kwargs, waiter, **how)
         finally:
             serving.reset(token)
+
+    def _served_here(self) -> Any:
+        on_main = threading.get_ident() == self._main
+        return self.current if on_main else served.get()
+
+    def _number(self, *args: Any, **kwargs: Any) -> tuple[int, Sending]:
+        """Number a call of ours, and note on whose behalf it is made before anybody hears of it."""
+        number, sending = self.connection.request(*args, **kwargs)
+        self._origins[number] = self._served_here()
+        if len(self._origins) > _MOST_ORIGINS + 2 * len(self.connection.calls):
+            for each in self._origins.keys() - self.connection.calls.keys():
+                self._origins.pop(each, None)
+        return number, sending
 
     def wait(self, waiter: Waiter, is_ready: Callable[[], bool], deadline: float | None) -> bool:
         """See `Channel.wait`."""
@@ -164,9 +176,7 @@ class PluginChannel(Channel):
 
     def origin(self, within: Id | None) -> Any:
         """Return what we were serving when we made the call `within`, if that is under way."""
-        return (
-            None if within is None else getattr(self.connection.calls.get(within), "origin", None)
-        )
+        return self._origins.get(within) if within in self.connection.calls else None
 
     def _waiting(self, within: Id | None) -> Waiter | None:
         """Return the main thread's waiter, where it waits for `within` or for what led to it."""
@@ -174,7 +184,7 @@ class PluginChannel(Channel):
             waiter = self.connection.calls.get(within)
             if isinstance(waiter, Waiter) and waiter.thread == self._main:
                 return waiter
-            within = getattr(getattr(waiter, "origin", None), "within", None)
+            within = getattr(self.origin(within), "within", None)
         return None
 
     def _take_back(self, waiter: Waiter) -> None:
@@ -185,3 +195,5 @@ class PluginChannel(Channel):
 
 #: So many answers are held back at most.
 _MOST_HELD = 64
+#: So many calls that are over are remembered at most.
+_MOST_ORIGINS = 100

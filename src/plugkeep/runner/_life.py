@@ -66,8 +66,13 @@ class Life:
     def start_unasked(self) -> None:
         """Start the plugin, for a host that never asks for it. Raises StartFailed."""
         outcome: list[BaseException | None] = []
+
+        def ended(error: BaseException | None) -> None:
+            outcome.append(error)
+            self.look()
+
         try:
-            self._run_start({}, outcome.append, None)
+            self._run_start({}, ended, None)
             self._wait(lambda: bool(outcome) or self._runner.is_over)
         except BaseException as error:
             raise StartFailed from error

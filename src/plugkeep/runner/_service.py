@@ -21,7 +21,7 @@ from plugkeep.runner._calls import Call, nothing
 from plugkeep.runner._streams import MainStream, stream_here
 from plugkeep.wire.connection import Connection, Sending
 from plugkeep.wire.events import Request
-from plugkeep.wire.messages import Code
+from plugkeep.wire.messages import Code, PlainRequest
 
 if TYPE_CHECKING:
     from plugkeep.channel.exposed import ExposedMethod
@@ -70,12 +70,31 @@ class Service:
                     break
                 job = queue.popleft()
                 channel.heat()
-                if type(job) is Request:
+                if type(job) is PlainRequest:
+                    channel.hold(self._serve_plain(job))
+                elif type(job) is Request:
                     channel.hold(self._serve_quickly(job))
                 else:
                     job()
         finally:
             channel.send_held()
+
+    def _serve_plain(self, request: PlainRequest) -> Sending:
+        """Do as `_serve_quickly` does, where nothing is special about the call."""
+        runner, params = self._runner, request.params
+        function, known = runner.quick.get(request.method, _NONE)
+        if (
+            function is None
+            or runner.unwanted
+            or (known is not None and kinds_of(params) not in known)
+        ):
+            whole = Request(request.id, request.method, params, {}, (), None, None, None)
+            return self._serve_quickly(whole)
+        runner.channel.current = request
+        try:
+            return runner.connection.answer(request.id, function(*params))
+        except BaseException as error:
+            return self.failed(request, error)
 
     def _serve_quickly(self, request: Request) -> Sending:
         """Serve a call of a quick method; return the answer."""

@@ -8,6 +8,7 @@ to do is left to one of these.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from types import FrameType
@@ -48,7 +49,7 @@ MOST_DEEP: Final = 32
 MOST_WAITING: Final = 100_000
 #: What one read takes: little for a call, more where there was more.
 _READ_SIZE: Final = 4 * 1024
-_READ_MORE: Final = 64 * 1024
+_READ_MORE: Final = 16 * 1024
 #: Seconds that a reader of logs who is behind is waited for, and how many bytes it may be behind.
 _LOG_PATIENCE: Final = 1.0
 _LOG_BACKLOG: Final = 1024 * 1024
@@ -149,11 +150,12 @@ class Runner:
         take_plain, answer, unwanted = connection.take_plain, connection.answer, self.unwanted
         quick, send, read, source = self.quick.get, channel.outbox.send, os.read, channel.ends.read
         acquire, release = channel._try_lead, channel._release
-        codec, size = connection.codec, _READ_SIZE
+        codec, size, take_many = connection.codec, _READ_SIZE, connection.take_many_plain
+        names = self.quick.keys()
         acquire()
         channel._active = True
-        if queue and not codec.wanted and channel._poll(0):
-            channel.take(read(source, _READ_MORE))  # lest a stream keep others from their turn
+        if queue and not channel.is_lost:
+            channel.turn(0.0)  # lest a stream keep others from their turn
         while not (queue or codec.wanted or channel.is_lost):
             try:
                 data = read(source, size)
@@ -163,9 +165,13 @@ class Runner:
             channel.uses += 1
             request = take_plain(data)
             if request is None:
-                channel.take(data)
-                size = _READ_SIZE if len(data) < size else _READ_MORE
+                if many := take_many(data, names):
+                    queue.extend(many)
+                else:
+                    channel.take(data)
+                size = _READ_MORE  # where there were several there will be more
                 continue
+            size = _READ_SIZE
             params = request.params
             function, known = quick(request.method, _NOT_QUICK)
             if (
@@ -307,7 +313,10 @@ class Runner:
         if error is not None:
             print(f"plugkeep: the host has broken a rule of the wire: {error}", file=sys.stderr)
             self.status = 1
-        self.life.stop(None)
+        if error is not None and threading.get_ident() != self._main:
+            signal.pthread_kill(self._main, signal.SIGTERM)  # it may wait in a read
+        else:
+            self.life.stop(None)
 
     def logged(self, log: Log) -> None:
         """Pass over what only plugins say."""

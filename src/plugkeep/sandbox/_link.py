@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec import UNSET
+
 from plugkeep.channel.calling import PLAIN, Caller
 from plugkeep.channel.channel import Channel
 from plugkeep.sandbox._host_end import HostEnd
@@ -40,8 +42,9 @@ class _HostChannel(Channel):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
     ) -> int:
         """See `Channel.open`."""
-        with suppress(AttributeError):
-            waiter.within = self.within()
+        if (within := self.within()) is not UNSET:
+            with suppress(AttributeError):
+                waiter.within = within
         return super().open(method, args, kwargs, waiter, **how)
 
 

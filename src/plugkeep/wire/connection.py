@@ -10,6 +10,7 @@ Both ends may call. Each numbers its own calls, and owes an answer to each of th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -251,6 +252,53 @@ class Connection:
             return None
         self.serving[request.id] = None
         return request
+
+    def take_many_plain(self, data: bytes, known: AbstractSet[str]) -> list[m.PlainRequest]:
+        """Return the requests that `data` is, if all are plain ones of `known` methods; else none.
+
+        The quick way for many at once, in the manner of `take_plain`.
+        """
+        requests = self.codec.plain_requests(data)
+        ids: dict[Id, None] = dict.fromkeys([request.id for request in requests])
+        if (
+            len(ids) != len(requests)
+            or not ids.keys().isdisjoint(self.serving)
+            or not known >= {request.method for request in requests}
+        ):
+            return []
+        self.serving.update(ids)
+        return requests
+
+    def take_answers(self, data: bytes) -> list[tuple[Any, m.PlainAnswer]]:
+        """Return the answers that `data` is, if all are plain, with their waiters; else none.
+
+        The waiter of an answer that nobody waits for is None.
+        """
+        pop = self.calls.pop
+        answers = [(pop(answer.id, None), answer) for answer in self.codec.plain_answers(data)]
+        if self._flows:
+            for _, answer in answers:
+                self._flows.pop(answer.id, None)
+        return answers
+
+    def quick_requests(
+        self, method: str, batch: Sequence[Sequence[Any]], waiter: Any
+    ) -> tuple[list[int], bytes] | None:
+        """Return the numbers of new calls and what is to be sent for all, in one piece.
+
+        None where some argument needs a look inside: then it is for `request`, one by one.
+        """
+        plain, numbers, encode = self.codec.packer.plain, self._numbers, self._quick_request
+        for args in batch:
+            if not plain.issuperset(map(type, args)):
+                return None
+        made = [(number := next(numbers), encode(number, method, args)) for args in batch]
+        frames = [frame for _, frame in made if frame is not None]
+        if len(frames) < len(made):
+            return None
+        numbered = [number for number, _ in made]
+        self.calls.update(dict.fromkeys(numbered, waiter))
+        return numbered, b"".join(frames)
 
     def supply(self, buffer: Any) -> list[Event]:
         """Take the buffer that the codec `wanted`; return what that brings about.

@@ -125,7 +125,7 @@ class Frames:
 
     def _quick(self, message: PlainRequest | PlainAnswer) -> bytes | None:
         try:
-            body = self._encode(message)
+            body: bytes = self._encode(message)
         except UNENCODABLE:
             return None
         size = len(body)
