@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -34,12 +35,17 @@ class Child:
         self.events: list[Any] = []
         self.ready: Any = None
         self._raw = b""
-        env = {**os.environ, "PYTHONPATH": str(SOURCES), **how.pop("env", {})}
-        env.pop("PLUGKEEP_WIRE", None)
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCES),
+            "PYTHONFAULTHANDLER": "1",
+            **how.pop("env", {}),
+        }
+        env.pop("PLUGKEEP_WIRE", None)  # the tests' own, if they run so themselves
         self._theirs: tuple[int, ...] = ()
         self.socket: socket.socket | None = None
         if level:
-            env["PLUGKEEP_WIRE"] = str(level)
+            env["PLUGKEEP_WIRE"] = how.pop("offer", str(level))
         if level == 2:
             read, self.to = os.pipe()
             self.from_, write = os.pipe()
@@ -58,7 +64,8 @@ class Child:
             start_new_session=True,
             **how,
         )
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         for descriptor in self._theirs:
             os.close(descriptor)
         if level != 2:
@@ -75,7 +82,7 @@ class Child:
     def await_ready(self) -> Any:
         import json
 
-        while b"\n" not in self._raw and self.level != 2 or self.level == 2 and not self._whole():
+        while not self._is_ready_whole():
             assert self._read(), f"it ended before it was ready: {self.stderr()}"
         if self.level == 2:
             size = 12 + int.from_bytes(self._raw[:4], "little")
@@ -87,10 +94,14 @@ class Child:
         self._raw = self._raw[size:]
         return self.ready
 
-    def _whole(self) -> bool:
+    def _is_ready_whole(self) -> bool:
+        if self.level != 2:
+            return b"\n" in self._raw
         return len(self._raw) >= 12 + int.from_bytes(self._raw[:4], "little") > 12
 
-    def request(self, method: str, *args: Any, _: dict[str, Any] | None = None, **kwargs: Any) -> int:
+    def request(
+        self, method: str, *args: Any, _: dict[str, Any] | None = None, **kwargs: Any
+    ) -> int:
         """Send a request; `_` has deadline_ms, credit and within. Return its number."""
         number, (frame, apart) = self.connection.request(method, args, kwargs, None, **(_ or {}))
         assert not apart
@@ -173,7 +184,9 @@ class Child:
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self.from_], [], [], PATIENCE)
-        assert ready, f"nothing came; so far {self.events} {self.logs[-20:]}"
+        if not ready:
+            self.process.send_signal(signal.SIGABRT)  # it says where its threads are
+            pytest.fail(f"nothing came; {self.events} {self.logs[-20:]}\n{self.stderr()}")
         data = os.read(self.from_, 65536)
         self._raw += data
         return bool(data)
@@ -199,7 +212,8 @@ class Child:
         try:
             return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it did not exit: {self.stderr(wait=False)}") from None
+            self.process.send_signal(signal.SIGABRT)
+            pytest.fail(f"it did not exit: {self.stderr()}", pytrace=False)
 
     def stderr(self, *, wait: bool = True) -> str:
         """Return what it has written to stderr until it ended, or so far."""
@@ -230,10 +244,8 @@ class Child:
 
     def end(self) -> None:
         """Leave nothing of it behind."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for file in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert file

@@ -189,6 +189,7 @@ def test_calls_are_cancelled_and_their_time_is_up(serve):
         child.notify("$/cancel", id=number)
         assert child.answer(number).error.code == Code.CANCELLED
         number = child.request(method, _={"deadline_ms": 50})
+        child.progress()
         assert child.answer(number).error.code == Code.DEADLINE_PASSED
     assert child.call("was_closed") == ["sleep", "sleep"]
     assert child.call("remaining") is None
@@ -197,10 +198,27 @@ def test_calls_are_cancelled_and_their_time_is_up(serve):
     child.stop()
 
 
+def test_calls_that_are_cancelled_at_once_are_answered(serve):
+    child = serve(PLUGIN)
+    child.start()
+    for _ in range(20):
+        for method in ("sleep", "patient", "thread"):
+            number = child.request(method)
+            child.notify("$/cancel", id=number)
+            answer = child.answer(number)
+            assert answer.error is None or answer.error.code == Code.CANCELLED
+    child.stop()
+
+
 def test_streams_send_what_there_is_credit_for(serve):
     child = serve(PLUGIN)
     child.start()
-    for method, result in (("count", "done"), ("acount", None), ("tcount", None), ("iterate", None)):
+    for method, result in (
+        ("count", "done"),
+        ("acount", None),
+        ("tcount", None),
+        ("iterate", None),
+    ):
         number = child.request(method, 5, _={"credit": 2})
         assert [child.chunk(), child.chunk()] == [0, 1]
         assert child.call("echo", "between") == "between"  # it holds up nobody
