@@ -81,12 +81,13 @@ class Channel(Leading):
                 ends.open_patient()
             thread.attend(self)
         is_patient = ends.patient >= 0
-        self._read_from = (ends.patient if is_patient else ends.read,)
+        self._read_from = (ends.read,)
+        self._read_patiently = (ends.patient,)
         self._pipe_poll = self._poll if is_patient else None
 
     # --- calling --------------------------------------------------------------------------
 
-    def call(
+    def call(  # noqa: C901  # every call made here costs each call
         self,
         method: str,
         args: tuple[Any, ...],
@@ -117,16 +118,16 @@ class Channel(Leading):
             self.uses += 1
             inbox = self._inbox
             answer: Answer | PlainAnswer | None = None
-            # Not to poll first is a tenth faster; only who has no time limit can do without.
-            if not inbox and (
-                (wait is None and self._poll is self._pipe_poll and not self._is_special)
-                or self._poll(wait) == self._readable
-            ):
-                # Read and kept in one step, lest a signal's handler come in between.
-                try:  # noqa: SIM105  # that takes longer
-                    inbox.extend(map(read, self._read_from, _LITTLE))
-                except BlockingIOError:
-                    pass  # it has been read in between
+            if not inbox:
+                # Read and kept in one step, lest a signal's handler come in between. Not to poll
+                # first is a tenth faster; only who has no time limit can do without.
+                if wait is None and self._poll is self._pipe_poll and not self._is_special:
+                    inbox.extend(map(read, self._read_patiently, _LITTLE))
+                elif self._poll(wait) == self._readable:
+                    try:  # noqa: SIM105  # that takes longer
+                        inbox.extend(map(read, self._read_from, _LITTLE))
+                    except BlockingIOError:
+                        pass  # it has been read in between
                 answer = self._plain_answer(inbox[0]) if inbox else None
             # Without anything in the inbox what came in between has dealt with it.
             if answer is not None and answer.id == number and inbox:
