@@ -8,9 +8,7 @@ Its pages belong to whoever still maps it, and are gone with the last view.
 from __future__ import annotations
 
 import array
-import ctypes
 import fcntl
-import mmap
 import os
 import socket as sockets
 from pathlib import Path
@@ -95,9 +93,7 @@ def receive(socket: sockets.socket, size: int) -> memoryview | OSError | None:
             return OSError("its memory file could not be opened: there are no more descriptors")
         _check(byte, len(descriptors) + is_cut)
         _check_file(descriptors[0], size)
-        return _mapped(descriptors[0], size)
-    except MemoryError:
-        return OSError(f"its memory file of {size} bytes could not be mapped: there is no room")
+        return _map(descriptors[0], size)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -126,30 +122,10 @@ def _check_file(descriptor: int, size: int) -> None:
         raise ProtocolViolationError(f"a memory file has {found} bytes; {size} were announced")
 
 
-# --- mapping ----------------------------------------------------------------------------------
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
-    *(ctypes.c_void_p, ctypes.c_size_t),
-    *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long),
-)
-_MAP_FIXED = 0x10  # the same on every kind of machine that Linux runs on, but for two old ones
-
-
-def _mapped(descriptor: int, size: int) -> memoryview:
-    """Return the file's content, which stays mapped for as long as anyone has a view of it.
-
-    Raises MemoryError.
-    """
-    # `mmap.mmap` would keep a descriptor for each mapping: so it gets a mapping of nothing, and
-    # the file is put in its place.
+def _map(descriptor: int, size: int) -> memoryview | OSError:
     try:
-        mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
-        raise MemoryError from error
-    place = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
-    flags = mmap.MAP_SHARED | _MAP_FIXED
-    if _libc.mmap(place, size, mmap.PROT_READ, flags, descriptor, 0) != place:
-        raise MemoryError(os.strerror(ctypes.get_errno()))
-    return memoryview(mapping).toreadonly()
+        from plugkeep.channel._mapping import mapped
+
+        return mapped(descriptor, size)
+    except (MemoryError, OSError, ImportError) as error:  # also of the first import, late as it is
+        return OSError(f"its memory file of {size} bytes could not be mapped: {error}")

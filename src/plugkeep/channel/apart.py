@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket as sockets
 from typing import Final
 
+from plugkeep.channel import _memory
 from plugkeep.wire.connection import Apart
 from plugkeep.wire.frames import Wanted
 
@@ -37,10 +38,8 @@ def reserve(size: int) -> object | None:
     Then the socket will do. It is asked before the buffer is announced, for after that there is
     no way back.
     """
-    from plugkeep.channel._memory import MemoryFile
-
     try:
-        return MemoryFile(size)
+        return _memory.MemoryFile(size)
     except OSError:
         return None
 
@@ -85,8 +84,6 @@ class Receiver:
         Raises ProtocolViolationError, and OSError where the other end has been closed.
         """
         if wanted.via == "memory":
-            from plugkeep.channel import _memory
-
             return _memory.receive(self._socket, wanted.size)
         if self._content is None:
             self._begin(wanted.size)
@@ -105,11 +102,11 @@ class Receiver:
         return content
 
     def _begin(self, size: int) -> None:
-        from plugkeep.wire.fresh import fresh
-
         self._left = size
         try:
+            from plugkeep.wire.fresh import fresh
+
             self._content, self._free = fresh(size)
-        except MemoryError:
-            self._content = OSError(f"there is no memory for its {size} bytes")
+        except (MemoryError, OSError, ImportError) as error:  # also of the first import
+            self._content = OSError(f"there is no room for its {size} bytes ({error})")
             self._free = memoryview(b"")

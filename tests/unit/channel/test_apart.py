@@ -373,15 +373,13 @@ def test_a_file_that_no_descriptor_is_left_for_costs_one_buffer_only(wire: Wire)
 def test_a_file_that_cannot_be_mapped_costs_one_buffer_only(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plugkeep.channel import _memory
-
     def refuse(_: int, __: int) -> memoryview:
-        raise MemoryError
+        raise MemoryError("no room")
 
     before = descriptors()
     wire.put(in_file(b"12345"), in_file(b"67890"))
     with monkeypatch.context() as patch:
-        patch.setattr(_memory, "_mapped", refuse)
+        patch.setattr("plugkeep.channel._mapping.mapped", refuse)
         found = wire.take(5, "memory")
     assert type(found) is OSError
     assert "could not be mapped" in str(found)
@@ -398,7 +396,7 @@ def test_a_buffer_without_room_is_passed_over(wire: Wire, monkeypatch: pytest.Mo
         patch.setattr("plugkeep.wire.fresh.fresh", refuse)
         found = wire.take(3 * MIB, "socket")
     assert type(found) is OSError
-    assert "no memory for its 3145728 bytes" in str(found)
+    assert "no room for its 3145728 bytes" in str(found)
     assert wire.take(4, "socket") == b"next"
 
 
