@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from plugkeep.host import Host as Host
     from plugkeep.lifecycle import State as State
     from plugkeep.loaders import get_include as get_include
-    from plugkeep.loaders import isolate as isolate
     from plugkeep.loaders import load as load
     from plugkeep.loaders import load_so as load_so
+    from plugkeep.loaders.isolation import isolate as isolate
     from plugkeep.loaders.native import NativePlugin as NativePlugin
     from plugkeep.plugin import Configurable as Configurable
     from plugkeep.plugin import Dependent as Dependent
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plugkeep.routing import register_route_providers as register_route_providers
     from plugkeep.runner import serve as serve
     from plugkeep.sandbox import ExecSandbox as ExecSandbox
+    from plugkeep.sandbox import Sandbox as Sandbox
     from plugkeep.spec import PluginSpec as PluginSpec
 
 _HOMES = {
@@ -46,7 +47,8 @@ _HOMES = {
     "factories": ("FactoryRegistry",),
     "host": ("Host",),
     "lifecycle": ("State",),
-    "loaders": ("get_include", "isolate", "load", "load_so"),
+    "loaders": ("get_include", "load", "load_so"),
+    "loaders.isolation": ("isolate",),
     "loaders.native": ("NativePlugin",),
     "plugin": (
         "Configurable",
@@ -60,7 +62,7 @@ _HOMES = {
     "registry": ("Registry",),
     "routing": ("Route", "RouteTable", "follow_routes", "register_route_providers"),
     "runner": ("serve",),
-    "sandbox": ("ExecSandbox",),
+    "sandbox": ("ExecSandbox", "Sandbox"),
     "spec": ("PluginSpec",),
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names}

@@ -29,21 +29,19 @@ def check_name(name: object, what: str = "plugin name") -> str:
     )
 
 
-def check_requires(name: str, requires: object) -> tuple[str, ...]:
+def check_requires(name: str, requires: object, what: str = "requires") -> tuple[str, ...]:
     """Return `requires`, without repetitions, in the order given; `name` is who requires.
 
-    Raises InvalidPluginError where it is no collection of names.
+    `what` is what they are in errors. Raises InvalidPluginError where it is no collection of names.
     """
     if requires == ():
         return ()
     if isinstance(requires, str) or not isinstance(requires, Iterable):
         hint = f"; write ({requires!r},)" if isinstance(requires, str) else ""
         raise InvalidPluginError(
-            f"requires of plugin {name!r} is {requires!r}, not a collection of names{hint}",
+            f"{what} of plugin {name!r} is {requires!r}, not a collection of names{hint}",
             plugin=name,
         )
     return tuple(
-        dict.fromkeys(
-            check_name(each, f"a name in requires of plugin {name!r}") for each in requires
-        )
+        dict.fromkeys(check_name(each, f"a name in {what} of plugin {name!r}") for each in requires)
     )

@@ -41,12 +41,22 @@ class PluginSpec:
     #: Seconds; None: what the registry says.
     start_timeout: float | None = None
     stop_timeout: float | None = None
+    #: What it may call beside what it requires, where it runs in a process of its own or asks
+    #: for its `host`: names of plugins.
+    grants: tuple[str, ...] = ()
+    #: Of its process, where it has one: seconds that a call may take; what is added to the host's
+    #: environment; the working directory.
+    call_timeout: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    cwd: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if not isinstance(self.source, str) or not self.source.strip():
             raise ValueError(f"source of plugin {self.name!r} is {self.source!r}, not a source")
-        object.__setattr__(self, "requires", check_requires(self.name, self.requires))
+        for attribute in ("requires", "grants"):
+            names = check_requires(self.name, getattr(self, attribute), attribute)
+            object.__setattr__(self, attribute, names)
         for attribute, allowed in (("isolation", Isolation), ("restart", Restart)):
             value = getattr(self, attribute)
             if value not in get_args(allowed):
@@ -54,5 +64,5 @@ class PluginSpec:
                 raise ValueError(
                     f"{attribute} of plugin {self.name!r} is {value!r}; it can be: {choices}"
                 )
-        for attribute in ("start_timeout", "stop_timeout"):
+        for attribute in ("start_timeout", "stop_timeout", "call_timeout"):
             check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))

@@ -100,6 +100,14 @@ class Calls:
 
         return proxy(protocol, self)
 
+    def implementing(self, protocol: ProtocolOf[T]) -> T | None:
+        """Return what `proxy` does if the plugin has announced methods that fit, else None."""
+        if self.methods is None or not getattr(protocol, "_is_protocol", False):
+            return None
+        from plugkeep.channel.proxies import proxy_if_fit
+
+        return proxy_if_fit(protocol, self)
+
     def using(
         self,
         *,

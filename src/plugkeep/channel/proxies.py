@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections import abc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from functools import update_wrapper
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
@@ -41,6 +41,10 @@ _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
+class UnfitProtocolError(TypeError):  # never caught by name outside: it is a TypeError to users
+    """Raised for what is no protocol of methods alone."""
+
+
 class Member(NamedTuple):
     """A method of a protocol."""
 
@@ -74,13 +78,21 @@ def proxy(protocol: ProtocolOf[T], calls: Calls) -> T:
     return cast("T", kind())
 
 
+def proxy_if_fit(protocol: ProtocolOf[T], calls: Calls) -> T | None:
+    """Return what `proxy` does; None for what does not fit, or is no protocol of methods alone."""
+    try:
+        return proxy(protocol, calls)
+    except (InvalidPluginError, UnfitProtocolError):
+        return None
+
+
 # --- what the protocol says -------------------------------------------------------------------
 
 
 def members_of(protocol: Any) -> list[Member]:
     """Return the methods of a protocol. Raises TypeError for what has other members, or none."""
     if not getattr(protocol, "_is_protocol", False):
-        raise TypeError(f"{protocol!r} is no protocol; a class that derives from typing.Protocol")
+        raise UnfitProtocolError(f"{protocol!r} is no protocol: no class made from typing.Protocol")
     names: dict[str, Any] = {}
     for owner in reversed(protocol.__mro__):
         if getattr(owner, "_is_protocol", False) and owner not in (typing.Protocol, typing.Generic):
@@ -88,14 +100,14 @@ def members_of(protocol: Any) -> list[Member]:
             names.update({n: each for n, each in vars(owner).items() if not n.startswith("_")})
     members = [_member(protocol, name, each) for name, each in names.items()]
     if not members:
-        raise TypeError(f"{_name(protocol)} has no methods")
+        raise UnfitProtocolError(f"{_name(protocol)} has no methods")
     return members
 
 
 def _member(protocol: Any, name: str, found: Any) -> Member:
     if isinstance(found, (staticmethod, classmethod)) or not inspect.isfunction(found):
         kind = "a property" if isinstance(found, property) else "no plain method"
-        raise TypeError(
+        raise UnfitProtocolError(
             f"{_name(protocol)}.{name} is {kind}; only methods can be called at the other end"
         )
     signature = inspect.signature(found)
@@ -165,33 +177,38 @@ _NO_STREAM = "no stream, and cannot return an Iterator"
 def _parameter_misfits(wanted: Signature, there: Signature) -> Iterator[str]:
     """Yield why a call that fits `wanted` may not fit what is `there`."""
     positions = [each for each in there.parameters.values() if each.kind in _BY_POSITION]
-    has = {each.kind for each in there.parameters.values()}
+    kinds = {each.kind for each in there.parameters.values()}
     taken: set[str] = set()
-    place = 0
-    for parameter in wanted.parameters.values():
+    for place, parameter in enumerate(wanted.parameters.values()):
         name, kind = parameter.name, parameter.kind
-        if kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
-            if kind not in has:
+        if kind in _ANY:
+            if kind not in kinds:
                 yield f"takes no {_ANY[kind]}{name}"
             continue
         other = there.parameters.get(name)
         if kind in _BY_POSITION:
             other = positions[place] if place < len(positions) else None
-            place += 1
-            if other is None and Parameter.VAR_POSITIONAL not in has:
-                yield f"takes no {name!r} by position"
-                continue
-        if kind in _BY_NAME and not _takes_by_name(there, name, other, kind):
-            yield f"takes no {name!r} by name"
-            continue
-        if other is not None:
+        if reason := _refusal(parameter, other, there, kinds):
+            yield reason
+        elif other is not None:
             taken.add(other.name)
-            if other.default is Parameter.empty and parameter.default is not Parameter.empty:
-                yield f"requires {name!r}, which is optional here"
     for name, parameter in there.parameters.items():
         is_required = parameter.default is Parameter.empty and parameter.kind not in _ANY
-        if is_required and name not in taken:
+        if is_required and name not in taken and name not in wanted.parameters:
             yield f"requires {name!r}, which is missing here"
+
+
+def _refusal(parameter: Parameter, other: Parameter | None, there: Signature, kinds: Any) -> str:
+    """Return why `other`, which takes its place, does not take what `parameter` does."""
+    name, kind = parameter.name, parameter.kind
+    if kind in _BY_POSITION and other is None and Parameter.VAR_POSITIONAL not in kinds:
+        return f"takes no {name!r} by position"
+    if kind in _BY_NAME and not _takes_by_name(there, name, other, kind):
+        return f"takes no {name!r} by name"
+    is_required = other is not None and other.default is Parameter.empty
+    if is_required and parameter.default is not Parameter.empty:
+        return f"requires {name!r}, which is optional here"
+    return ""
 
 
 _ANY = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
@@ -288,7 +305,7 @@ def _acaller(calls: Calls, member: Member, convert: Converter) -> Callable[..., 
 def _streamer(calls: Calls, member: Member, convert: Converter) -> Callable[..., Any]:
     checked = _converted(calls, member, convert)
 
-    def values(stream: Any) -> Iterator[Any]:
+    def values(stream: Any) -> Generator[Any, None, Any]:
         with stream:
             for value in stream:
                 yield checked(value)

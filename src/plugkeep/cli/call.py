@@ -89,10 +89,15 @@ def _method(plugin: Plugin, name: str, method: str) -> Any:
     from functools import partial
 
     from plugkeep.loaders.native import NativePlugin
-    from plugkeep.sandbox import ExecSandbox
+    from plugkeep.sandbox import Sandbox
 
-    if isinstance(plugin, (ExecSandbox, NativePlugin)):
+    if isinstance(plugin, NativePlugin):
         return partial(plugin.call, method)
+    if isinstance(plugin, Sandbox):
+        announced = (plugin.methods or {}).get(method)
+        if announced is None or not announced.stream:
+            return partial(plugin.call, method)
+        return lambda *args, **named: list(plugin.stream(method, *args, **named))
     there_are = [each for each in dir(plugin) if _is_public(plugin, each)]
     if method not in there_are:
         hint = did_you_mean(method, there_are) or f"; there are: {', '.join(there_are) or 'none'}"

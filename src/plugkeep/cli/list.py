@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from plugkeep.spec import PluginSpec
 
+_COLUMNS = ("NAME", "VERSION", "SOURCE", "ISOLATION", "REQUIRES", "FROM")
 _DEFAULT = "plugkeep.toml"
 
 
@@ -51,7 +52,7 @@ def command(
         if as_json:
             show_json({"plugins": [_describe(spec) for spec in specs]})
         else:
-            show_table(("NAME", "VERSION", "SOURCE", "REQUIRES", "FROM"), map(_row, specs))
+            show_table(_COLUMNS, map(_row, specs))
 
 
 def _default_group(wanted: bool) -> tuple[str, ...]:
@@ -75,7 +76,10 @@ def _found(
 
 
 def _row(spec: PluginSpec) -> tuple[str, ...]:
-    return (spec.name, spec.version or "-", spec.source, ", ".join(spec.requires), spec.origin)
+    has_process = spec.isolation == "none" and spec.source.startswith("exec:")
+    isolation = "process" if has_process else spec.isolation
+    requires = ", ".join(spec.requires)
+    return (spec.name, spec.version or "-", spec.source, isolation, requires, spec.origin)
 
 
 def _describe(spec: PluginSpec) -> dict[str, object]:

@@ -83,6 +83,22 @@ def names(value: object) -> tuple[str, ...]:
     return tuple(check_name(each) for each in texts(value))
 
 
+def a_text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Misfit("a text", value)
+    return value
+
+
+def variables(value: object) -> dict[str, str]:
+    """Environment variables."""
+    for name, text in a_table(value).items():
+        if not name or "=" in name or "\0" in name:
+            raise Misfit("names of environment variables, without '='", name)
+        if not isinstance(text, str) or "\0" in text:
+            raise Misfit(f"a text for {name}", text)
+    return a_table(value)
+
+
 def groups(value: object) -> tuple[str, ...]:
     """Entry point groups; ``true`` is the group that plugkeep gives to everybody."""
     from plugkeep.discovery import GROUP
@@ -122,5 +138,9 @@ PLUGIN: Mapping[str, Reader] = {
     "restart": one_of(get_args(Restart)),
     "start_timeout": a_timeout,
     "stop_timeout": a_timeout,
+    "grants": names,
+    "call_timeout": a_timeout,
+    "env": variables,
+    "cwd": a_text,
     "enabled": a_bool,
 }

@@ -174,16 +174,20 @@ class _Examination:
     def available(self, spec: PluginSpec) -> None:
         """Note what fits, but is not to be had in this version."""
         try:
-            is_program = kind_of(spec) == "exec"
+            has_process = kind_of(spec) == "exec" or spec.isolation != "none"
         except InvalidSourceError as error:
             self.problems.append(self.problem(spec, "source", str(error)))
             return
-        if spec.isolation != "none" and not (is_program and spec.isolation == "process"):
-            message = (
-                f'"{spec.isolation}" is not available in this version for this source; leave it '
-                "out, or make the plugin a program of its own (an exec: source)"
-            )
+        if spec.isolation == "confined":
+            message = '"confined" is not available in this version; "process" is'
             self.problems.append(self.problem(spec, "isolation", message))
+        for key in ("call_timeout", "env", "cwd") if not has_process else ():
+            if getattr(spec, key):
+                message = (
+                    "is about a process of the plugin's own, and it runs in the host's; add "
+                    'isolation = "process", or leave it out'
+                )
+                self.problems.append(self.problem(spec, key, message))
         if spec.restart != "temporary":
             message = f'"{spec.restart}" fits, but nothing restarts plugins in this version'
             self.warnings.append(self.problem(spec, "restart", message))
@@ -202,6 +206,10 @@ class _Examination:
                 why = "is disabled" if gone else f"is no plugin here{did_you_mean(missing, edges)}"
                 message = f"requires {missing!r}, which {why}"
                 self.problems.append(self.problem(spec, "requires", message))
+            for missing in (each for each in spec.grants if each not in edges):
+                hint = did_you_mean(missing, edges)
+                message = f"grants {missing!r}, which is no plugin here{hint}"
+                self.problems.append(self.problem(spec, "grants", message))
         try:
             check_requirements(edges)
         except RequirementError as error:

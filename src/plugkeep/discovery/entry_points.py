@@ -84,6 +84,7 @@ def _spec(name: str, source: str, version: str | None, origin: str) -> PluginSpe
     put(spec, "version", version)
     put(spec, "origin", origin)
     put(spec, "config", {})
+    put(spec, "env", {})
     return spec
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from plugkeep.config.model import rejected
 from plugkeep.config.typed import set_config
 from plugkeep.errors import LoadError, PluginError
+from plugkeep.host.granting import HostLoop, PluginGrants
 from plugkeep.host.required import give_required
-from plugkeep.loaders import load
-from plugkeep.sandbox import ExecSandbox
+from plugkeep.loaders import kind_of, load
+from plugkeep.loaders.isolation import isolate_spec
+from plugkeep.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
 class Fitting:
     """One attempt to make the plugins of some specs; what does not fit is noted, and it goes on."""
 
-    def __init__(self, config: HostConfig, registry: Registry) -> None:
+    def __init__(
+        self, config: HostConfig, registry: Registry, loop: HostLoop | None = None
+    ) -> None:
         self._config = config
         self._registry = registry
+        self._loop = HostLoop() if loop is None else loop
         self.problems: list[Problem] = []
         #: What raised them, where something did.
         self.causes: list[Exception] = []
@@ -35,19 +40,26 @@ class Fitting:
     def build(self, spec: PluginSpec) -> Plugin | None:
         """Return the plugin of `spec`, loaded and configured; None if it has problems."""
         try:
-            plugin = load(self._limited(spec))()
+            plugin = self._make(self._limited(spec))
         except PluginError as error:
             self.note(spec, ("source",) if isinstance(error, LoadError) else (), error)
             return None
-        misfits = [(("config", *key), message) for key, message in set_config(plugin, spec)]
-        if isinstance(plugin, ExecSandbox):
-            # It has its limits from its loader and clears up when they pass; the registry would
-            # give up in the middle of that.
+        misfits: list[tuple[Key, str]] = []
+        if isinstance(plugin, Sandbox):
+            # It clears up when its own limits pass; the registry would give up in the middle of
+            # that. And its configuration is for the plugin in the child to judge.
             spec = replace(spec, start_timeout=math.inf, stop_timeout=math.inf)
+        else:
+            misfits += [(("config", *key), message) for key, message in set_config(plugin, spec)]
         misfits += _set_timeouts(plugin, spec)
         give_required(plugin, self._registry, spec.name)
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
+
+    def _make(self, spec: PluginSpec) -> Plugin:
+        if spec.isolation == "none" and kind_of(spec) != "exec":
+            return load(spec)()
+        return isolate_spec(spec, PluginGrants(self._registry, spec, self._loop))
 
     def _limited(self, spec: PluginSpec) -> PluginSpec:
         """Return `spec` with the host's limits where it has none; they matter to sandboxes only.

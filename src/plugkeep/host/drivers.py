@@ -86,14 +86,20 @@ async def _awaited(function: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def driving(registry: Registry) -> Iterator[Driver]:
-    """Yield what drives `registry`: here, or in an event loop if any plugin is asynchronous."""
+def driving(
+    registry: Registry, when_looping: Callable[[], object] = lambda: None
+) -> Iterator[Driver]:
+    """Yield what drives `registry`: here, or in an event loop if any plugin is asynchronous.
+
+    `when_looping` is called in that loop first.
+    """
     if not has_async_plugins(registry):
         yield Driver(registry)
         return
     from anyio.from_thread import start_blocking_portal
 
     with start_blocking_portal("asyncio") as portal:
+        portal.call(when_looping)
         yield LoopDriver(registry, portal)
 
 

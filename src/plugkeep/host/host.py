@@ -10,6 +10,7 @@ from plugkeep.config.model import HostConfig
 from plugkeep.config.reading import read_config
 from plugkeep.errors import LoadError, PluginError
 from plugkeep.host.building import Fitting, populate
+from plugkeep.host.granting import HostLoop
 from plugkeep.lifecycle import UP, State
 from plugkeep.order import closure
 from plugkeep.registry import Registry
@@ -42,6 +43,7 @@ class Host:
         self.registry = Registry() if registry is None else registry
         self._specs: dict[str, PluginSpec] = {}
         self._config = HostConfig(path="")
+        self._loop = HostLoop()
 
     # --- assembling -----------------------------------------------------------------------
 
@@ -77,7 +79,7 @@ class Host:
 
         Raises ConfigError listing every problem.
         """
-        fitting = Fitting(self._config, self.registry)
+        fitting = Fitting(self._config, self.registry, self._loop)
         populate(self.registry, specs, fitting)
         fitting.raise_problems()
         self._specs.update((spec.name, spec) for spec in specs)
@@ -99,6 +101,7 @@ class Host:
 
     async def astart(self) -> list[PluginError]:
         """Like `start`, for hosts that run an event loop."""
+        self._loop.note()
         return await self.registry.astart_all()
 
     async def astop(self) -> list[PluginError]:
@@ -118,6 +121,7 @@ class Host:
         self.registry.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Self:
+        self._loop.note()
         await self.registry.__aenter__()
         return self
 
@@ -144,7 +148,12 @@ class Host:
         """
         from plugkeep.host.running import run
 
-        return run(self.registry, strict=strict, when_started=when_started)
+        return run(
+            self.registry,
+            strict=strict,
+            when_started=when_started,
+            when_looping=self._loop.note,
+        )
 
     # --- one plugin -----------------------------------------------------------------------
 
@@ -185,7 +194,7 @@ class Host:
                 source="",
                 plugin=name,
             )
-        fitting = Fitting(self._config, self.registry)
+        fitting = Fitting(self._config, self.registry, self._loop)
         plugin = fitting.build(spec)
         fitting.raise_problems()
         assert plugin is not None  # noqa: S101  # or there had been a problem

@@ -99,12 +99,19 @@ def run(
     *,
     strict: bool = False,
     when_started: Callable[[], object] = lambda: None,
+    when_looping: Callable[[], object] = lambda: None,
 ) -> list[PluginError]:
     """Start all plugins, wait for a signal, stop all; return everything that went wrong.
 
+    Where plugins are asynchronous, `when_looping` is called in the event loop before they start.
+
     With `strict` a plugin that does not start ends it all. Without, it ends when none has.
     """
-    with failures_of(registry) as failures, interrupts() as signals, driving(registry) as driver:
+    with (
+        failures_of(registry) as failures,
+        interrupts() as signals,
+        driving(registry, when_looping) as driver,
+    ):
         try:
             signals.armed = True
             driver.do("start_all")

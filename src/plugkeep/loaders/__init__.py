@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from plugkeep.errors import LoadError
 from plugkeep.loaders._source import Source
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from plugkeep.loaders._factory import LoadedFactory
-    from plugkeep.sandbox import Sandbox
 
 
 def load(
@@ -79,12 +78,6 @@ def load_so(path: str | os.PathLike[str]) -> LoadedFactory:
     from plugkeep.loaders import so
 
     return so.load(Source.of_path("so", path))
-
-
-def isolate(source: str | os.PathLike[str], **options: Any) -> Sandbox:
-    from plugkeep.loaders import isolation
-
-    return isolation.isolate(source, **options)
 
 
 def get_include() -> str:

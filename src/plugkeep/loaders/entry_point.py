@@ -20,11 +20,7 @@ def load(source: Source) -> LoadedFactory:
 
     Where several distributions have the same, the first on ``sys.path`` counts.
     """
-    group, _, name = source.rest.partition("/")
-    if not group or not name:
-        raise InvalidSourceError(
-            f"source {source.text!r} is not written {FORMS['entry-point']}", source=source.text
-        )
+    group, name = check(source)
     entry = next((entry for entry in entry_points(group=group) if entry.name == name), None)
     if entry is None:
         raise SourceNotFoundError(_none_of(group, name), source=source.text)
@@ -32,6 +28,16 @@ def load(source: Source) -> LoadedFactory:
     module, colon, attribute = (part.strip() for part in value.partition(":"))
     what = f"module {module} of entry point {source.rest}{_distribution(entry)}"
     return load_module(source, module, attribute if colon else FACTORY_SYMBOL, what)
+
+
+def check(source: Source) -> tuple[str, str]:
+    """Return the group and the name in `source`; look for nothing."""
+    group, _, name = source.rest.partition("/")
+    if not group or not name:
+        raise InvalidSourceError(
+            f"source {source.text!r} is not written {FORMS['entry-point']}", source=source.text
+        )
+    return group, name
 
 
 def _none_of(group: str, name: str) -> str:

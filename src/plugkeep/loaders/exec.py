@@ -21,12 +21,18 @@ def load(source: Source) -> LoadedFactory:
 
     A bare name is looked for on ``PATH`` when a sandbox starts, for its ``PATH`` may be another.
     """
+    program, *arguments = check(source)
+    return LoadedFactory(source, partial(ExecSandbox, program, *arguments, **_options(source)))
+
+
+def check(source: Source) -> list[str]:
+    """Return the program and its arguments; raise unless it is there, where a path says where."""
     program, *arguments = _words(source)
     if "/" in program:
         path = source.path(program)
         check_file(path, source.text, os.X_OK)
         program = str(path)
-    return LoadedFactory(source, partial(ExecSandbox, program, *arguments, **_options(source)))
+    return [program, *arguments]
 
 
 def _words(source: Source) -> list[str]:

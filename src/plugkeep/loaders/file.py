@@ -11,6 +11,7 @@ from plugkeep.loaders.python import is_dotted
 from plugkeep.plugin import FACTORY_SYMBOL
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import CodeType
 
     from plugkeep.loaders._factory import LoadedFactory
@@ -31,11 +32,17 @@ class _FreshLoader(SourceFileLoader):
 
 def load(source: Source) -> LoadedFactory:
     """Return the factory in the Python file that `source` names."""
+    path, attribute = check(source)
+    loader = _FreshLoader(unique_name(path), str(path))
+    return factory_from(loader, path, attribute, f"file {str(path)!r}", source)
+
+
+def check(source: Source) -> tuple[Path, str]:
+    """Return the path and the attribute that `source` names; raise unless the file is there."""
     text, attribute = _split(source.rest)
     path = source.path(text)
     check_file(path, source.text)
-    loader = _FreshLoader(unique_name(path), str(path))
-    return factory_from(loader, path, attribute, f"file {str(path)!r}", source)
+    return path, attribute
 
 
 def _split(rest: str) -> tuple[str, str]:

@@ -5,27 +5,40 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from plugkeep.errors import InvalidNameError
 from plugkeep.loaders._source import Source
 from plugkeep.names import check_name
 from plugkeep.plugin import FACTORY_SYMBOL
+from plugkeep.sandbox import ExecSandbox, Sandbox
 from plugkeep.sandbox._launch import Command
-from plugkeep.sandbox._options import check_environment, check_folder, check_limits
-from plugkeep.sandbox.granting import Objects
-from plugkeep.sandbox.sandbox import Sandbox
+from plugkeep.sandbox._options import (
+    check_environment,
+    check_folder,
+    check_level,
+    check_limits,
+    check_text,
+)
+
+if TYPE_CHECKING:
+    from plugkeep.sandbox.granting import Grants
+    from plugkeep.spec import PluginSpec
+
+#: Seconds. A child that hangs is rare; one that imports much on a busy machine is not.
+START_TIMEOUT: Final = 30.0
 
 
 def isolate(
     source: str | os.PathLike[str],
     *,
-    isolation: Literal["process"] = "process",
+    isolation: str = "process",
     name: str | None = None,
     config: Any = None,
-    grants: Mapping[str, object] | None = None,
-    start_timeout: float | None = 30.0,
+    grants: Mapping[str, object] | Grants | None = None,
+    start_timeout: float | None = START_TIMEOUT,
     stop_timeout: float | None = 5.0,
     call_timeout: float | None = None,
     env: Mapping[str, str] | None = None,
@@ -34,36 +47,87 @@ def isolate(
     python: str | os.PathLike[str] | None = None,
     base: str | os.PathLike[str] | None = None,
 ) -> Sandbox:
-    """Return a sandbox for the plugin that `source` names."""
+    """Return a sandbox for the plugin that `source` names, which runs in a process of its own.
+
+    `source` is any that `load` takes, relative to `base`; ``exec:`` gives an `ExecSandbox`. The
+    child runs ``python -m plugkeep.runner`` with this very interpreter, and finds modules where
+    this process does, in the same order. `python` names another interpreter, in which plugkeep is
+    installed; it finds what is installed there. Otherwise the source is loaded by the child
+    alone: what is wrong with its code is told by `start`.
+
+    `name` is by default the last component of the source other than ``PluginFactory``. `config`
+    becomes the plugin's `config`, as the plugin has annotated it. `grants` are what the plugin
+    may call of the host, by name: objects with methods marked by `expose`, other sandboxes,
+    functions. `isolation` can only be "process". The rest is as for `ExecSandbox`; but the default
+    `start_timeout` leaves more time for imports, and `wire` is by default the highest level,
+    whose frames nothing can disturb that the plugin prints.
+
+    Raises what `load` raises where that can be known without running the plugin:
+    InvalidSourceError, SourceNotFoundError, UnusableSourceError; for libraries SymbolNotFoundError
+    and WrongTypeError, too. And InvalidNameError, TypeError or ValueError for other arguments.
+    """
+    if isolation != "process":
+        raise ValueError(f"isolation is {isolation!r}; in this version it can be 'process'")
     parsed = Source.parse(source, base)
+    check = import_module(f"plugkeep.loaders.{parsed.kind.replace('-', '_')}").check
+    found = check(parsed)
+    options: dict[str, Any] = {"config": config, "grants": grants}
+    limits = (start_timeout, stop_timeout, call_timeout)
+    if parsed.kind == "exec":
+        options |= dict(zip(_LIMITS, limits, strict=True))
+        return ExecSandbox(*found, name=name, env=env, cwd=cwd, wire=wire, **options)
     name = _name(parsed) if name is None else check_name(name)
     of = f"of plugin {name!r}"
-    arguments = ["-P", "-m", "plugkeep.runner", f"{parsed.kind}:{parsed.rest}"]
-    arguments += ["--name", name, "--base", str(parsed.path("."))]
-    if python is None:
-        arguments += ["--path", os.pathsep.join(str(Path(each).absolute()) for each in sys.path)]
-    return Sandbox(
-        Command(
-            plugin=name,
-            path=sys.executable if python is None else os.fspath(python),
-            args=tuple(arguments),
-            env=None if env is None else check_environment(of, env),
-            cwd=check_folder(of, cwd),
-            wire=wire,
-            frames_only=wire == 2,
-        ),
-        config=config,
-        grants=Objects(name, grants) if grants else None,
-        **check_limits(of, start_timeout, stop_timeout, call_timeout),
+    level = check_level(f"wire {of}", wire)
+    command = Command(
+        plugin=name,
+        path=sys.executable if python is None else check_text(f"python {of}", python),
+        args=_arguments(parsed, name, own_path=python is not None),
+        env=None if env is None else check_environment(of, env),
+        cwd=check_folder(of, cwd),
+        wire=level,
+        frames_only=level == 2,
     )
+    return Sandbox(command, **check_limits(of, *limits), **options)
+
+
+_LIMITS = ("start_timeout", "stop_timeout", "call_timeout")
+
+
+def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
+    """Return a sandbox for the plugin of `spec`, as that says in all respects."""
+    limits = {name: getattr(spec, name) for name in _LIMITS}
+    return isolate(
+        spec.source,
+        name=spec.name,
+        config=dict(spec.config) or None,
+        grants=grants,
+        env={**os.environ, **spec.env} if spec.env else None,
+        cwd=None if spec.cwd is None else Path(spec.base or "", spec.cwd).expanduser(),
+        base=spec.base,
+        **{name: seconds for name, seconds in limits.items() if seconds is not None},
+    )
+
+
+def _arguments(source: Source, name: str, *, own_path: bool) -> tuple[str, ...]:
+    """Return the arguments that make Python run the plugin, finding modules as we do."""
+    arguments = ["-P", "-m", "plugkeep.runner", f"--name={name}", f"--base={source.path('.')}"]
+    if not own_path:
+        folders = (str(Path(each).absolute()) for each in sys.path)
+        arguments.append(f"--path={os.pathsep.join(folders)}")
+    return (*arguments, f"{source.kind}:{source.rest}")
 
 
 def _name(source: Source) -> str:
     """Return the last component of `source` other than ``PluginFactory``."""
-    last = source.rest.removesuffix(f":{FACTORY_SYMBOL}")
-    for mark in ("/", ":"):
-        last = last.rpartition(mark)[2] or last
-    last = Path(last).stem if source.kind in ("file", "so") else last.rpartition(".")[2]
+    rest = source.rest.removesuffix(f":{FACTORY_SYMBOL}")
+    last = rest.rpartition("/")[2]
+    if ":" in last:
+        last = last.rpartition(":")[2]
+    elif source.kind == "python":
+        last = last.rpartition(".")[2]
+    elif source.kind != "entry-point":
+        last = last.partition(".")[0]
     try:
         return check_name(last)
     except InvalidNameError as error:

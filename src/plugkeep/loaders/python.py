@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 def load(source: Source) -> LoadedFactory:
     """Return the factory in the module that `source` names."""
+    module, attribute = check(source)
+    return load_module(source, module, attribute, f"module {module}")
+
+
+def check(source: Source) -> tuple[str, str]:
+    """Return the module and the attribute that `source` names; import nothing."""
     module, colon, attribute = source.rest.partition(":")
-    return load_module(source, module, attribute if colon else FACTORY_SYMBOL, f"module {module}")
+    check_names(source, module, attribute := attribute if colon else FACTORY_SYMBOL)
+    return module, attribute
 
 
 def load_module(source: Source, name: str, attribute: str, what: str) -> LoadedFactory:
     """Return the factory that `attribute` of the module `name` is; `what` is its name in errors."""
-    for text in (name, attribute):
-        if not is_dotted(text):
-            raise InvalidSourceError(
-                f"source {source.text!r}: {text!r} in {what!r} is no name in Python; "
-                f"it is written {FORMS['python']}",
-                source=source.text,
-            )
+    check_names(source, name, attribute)
     try:
         module = import_for(source, what, lambda: import_module(name))
     except ImportFailedError as error:
@@ -41,6 +42,17 @@ def load_module(source: Source, name: str, attribute: str, what: str) -> LoadedF
             f"there is no {what}: {error.__cause__}{_near_modules(missing)}", source=source.text
         ) from error.__cause__
     return factory_in(module, attribute, what, source)
+
+
+def check_names(source: Source, *names: str) -> None:
+    """Raise InvalidSourceError for what can be the name of no module or attribute."""
+    for name in names:
+        if not is_dotted(name):
+            raise InvalidSourceError(
+                f"source {source.text!r}: {name!r} is no name in Python; "
+                f"it is written {FORMS['python']}",
+                source=source.text,
+            )
 
 
 def is_dotted(text: str) -> bool:

@@ -33,15 +33,23 @@ def load(source: Source) -> LoadedFactory:
     The symbols are read from the file first: a library that has not what it needs is refused
     before any of its code has run.
     """
-    path = source.path(source.rest)
-    check_file(path, source.text)
-    symbols = exported(path, source.text)
-    entry = _entry(symbols, path, source) if symbols is not None else None
+    path, entry = check(source)
     library = _open(path, source)
     entry = entry or _entry(_probe(library, path), path, source)
     if entry.startswith(_INIT):
         return _load_extension(path, entry.removeprefix(_INIT), source)
     return LoadedFactory(source, partial(native.make, library, path, source.text))
+
+
+def check(source: Source) -> tuple[Path, str | None]:
+    """Return the library's path, and through which symbol it is entered, if the file tells.
+
+    None of its code runs. Raises what can be known so.
+    """
+    path = source.path(source.rest)
+    check_file(path, source.text)
+    symbols = exported(path, source.text)
+    return path, _entry(symbols, path, source) if symbols is not None else None
 
 
 def _entry(symbols: dict[str, Symbol], path: Path, source: Source) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from plugkeep.channel.calls import Calls
 from plugkeep.errors import PluginError, RegistryError, RequiredError
 from plugkeep.lifecycle import UP, State
 from plugkeep.order import Frontier, closure, start_order
@@ -148,7 +149,8 @@ class Registry:
     def providing(self, protocol: ProtocolOf[T]) -> Iterator[T]:
         """Yield each running plugin that implements `protocol`, in order of registration.
 
-        The protocol has to be decorated with `typing.runtime_checkable`; a class will do, too.
+        The protocol has to be decorated with `typing.runtime_checkable`; a class will do, too. For
+        a sandbox whose plugin has announced methods that fit, it is a proxy with these methods.
         """
         for name in self.names():
             capable = self.capability(name, protocol)
@@ -156,10 +158,17 @@ class Registry:
                 yield capable
 
     def capability(self, name: str, protocol: ProtocolOf[T]) -> T | None:
-        """Return the plugin if it is running and implements `protocol`, else None."""
+        """Return the plugin if it is running and implements `protocol`, else None.
+
+        Of a plugin in a sandbox what it has announced decides; what comes back is a typed proxy.
+        """
         entry = self._ledger.entries.get(name)
         if entry is None or entry.state not in UP:
             return None
+        if isinstance(entry.plugin, Calls):
+            proxy = entry.plugin.implementing(protocol)
+            if proxy is not None:
+                return proxy
         try:
             capable = isinstance(entry.plugin, protocol)  # type: ignore[arg-type]
         except TypeError as error:

@@ -14,6 +14,7 @@ from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import borrow, give_back
 from plugkeep.errors import (
     CallTimeoutError,
+    ConfigError,
     NotStartedError,
     PluginError,
     ProcessExitedError,
@@ -140,6 +141,12 @@ class Life:
     def start(self, config: Any, deadline: float) -> Outcome:
         """Have the plugin do its own start, where it speaks a level that has such a thing."""
         if self.link is None:
+            if config:
+                raise ConfigError(
+                    f"plugin {self.plugin!r} has a configuration, which level 0 of the wire has no "
+                    "way to tell it",
+                    plugin=self.plugin,
+                )
             return Outcome.STARTED
         try:
             self.error = self.link.start(config, deadline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from plugkeep.errors import InvalidNameError
 from plugkeep.names import check_name
@@ -17,6 +18,9 @@ from plugkeep.sandbox._options import (
     check_text,
 )
 from plugkeep.sandbox.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from plugkeep.sandbox.granting import Grants
 
 
 class ExecSandbox(Sandbox):
@@ -51,6 +55,8 @@ class ExecSandbox(Sandbox):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         wire: int = 1,
+        config: Any = None,
+        grants: Mapping[str, object] | Grants | None = None,
     ) -> None:
         """Nothing runs yet. Raises InvalidNameError, TypeError or ValueError for what cannot be."""
         path = check_text("path", path)
@@ -66,6 +72,8 @@ class ExecSandbox(Sandbox):
                 wire=check_level(f"wire {of}", wire),
             ),
             **check_limits(of, start_timeout, stop_timeout, call_timeout),
+            config=config,
+            grants=grants,
         )
 
 

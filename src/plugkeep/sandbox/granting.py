@@ -21,8 +21,10 @@ from plugkeep.sandbox._loops import Loop, running_loop
 class Grants(Protocol):
     """Finds what is granted under a name. What a name leads to may change while it is granted."""
 
-    #: Where asynchronous methods run; None: nowhere.
-    loop: Loop | None
+    @property
+    def loop(self) -> Loop | None:
+        """Where asynchronous methods run; None: nowhere."""
+        ...
 
     def names(self) -> Iterable[str]:
         """Return what is granted, at the moment."""

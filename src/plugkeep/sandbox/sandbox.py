@@ -52,7 +52,7 @@ class Sandbox(Calls):
         stop_timeout: float,
         call_timeout: float | None,
         config: Any = None,
-        grants: Grants | None = None,
+        grants: Mapping[str, object] | Grants | None = None,
     ) -> None:
         self.name = command.plugin
         self._call_timeout = call_timeout
@@ -60,7 +60,7 @@ class Sandbox(Calls):
         self._command = command
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._config = config
-        self._grants = grants
+        self._grants = _granted(self.name, grants)
         self._lock = threading.Lock()  # never held while anything is waited for
         self._state = State.REGISTERED
         #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
@@ -206,3 +206,13 @@ class Sandbox(Calls):
 
     def _failure(self, table: Table, outcome: Outcome, life: Life, timeout: float) -> PluginError:
         return failure(table, outcome, life, self._command.path, timeout)
+
+
+def _granted(plugin: str, grants: Mapping[str, object] | Grants | None) -> Grants | None:
+    if not grants:
+        return None
+    if not isinstance(grants, Mapping):
+        return grants
+    from plugkeep.sandbox.granting import Objects
+
+    return Objects(plugin, grants)

@@ -153,7 +153,7 @@ def test_a_host_of_level_2_takes_what_comes_first(wired: Make, records: Any) -> 
     for at_most in ("1", "2"):
         with wired(wire=2, env={"AT_MOST": at_most}) as sandbox:
             assert sandbox.call("echo", at_most) == at_most
-    level_0 = wired("print('{\"ready\":true} and more', flush=True); hear()", wire=2)
+    level_0 = wired("print('{\"ready\":true} and more', flush=True); sys.stdin.read()", wire=2)
     with level_0, pytest.raises(MethodNotFoundError, match="level 0"):
         level_0.call("echo")
     assert "and more" in records.lines("stdout")[0]

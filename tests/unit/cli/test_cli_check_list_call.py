@@ -278,9 +278,9 @@ def test_list_of_a_file(shell):
     assert (result.returncode, result.stdout) == (
         0,
         (
-            "NAME      VERSION  SOURCE            REQUIRES  FROM\n"
-            "database  -        file:database.py            plugkeep.toml\n"
-            "api       -        file:api.py       database  plugkeep.toml\n"
+            "NAME      VERSION  SOURCE            ISOLATION  REQUIRES  FROM\n"
+            "database  -        file:database.py  none                 plugkeep.toml\n"
+            "api       -        file:api.py       none       database  plugkeep.toml\n"
         ),
     )
 
@@ -292,6 +292,7 @@ def test_list_of_a_directory_needs_no_file(shell):
         "tea",
         "1.2",
         "exec:./tea",
+        "process",
         "plugins/tea/plugin.toml",
     ]
 
@@ -308,6 +309,7 @@ def test_list_of_entry_points(shell):
         "acme",
         "1.5",
         "python:acme.plugin",
+        "none",
         "acme",
         "1.5",
     ]

@@ -204,9 +204,29 @@ MISFITS = {
         CLOCK + 'enabled = "yes"',
         "3: plugins.clock.enabled: expected true or false, found the text 'yes'",
     ),
-    "isolated in vain": (
-        CLOCK + 'isolation = "process"',
-        '3: plugins.clock.isolation: "process" is not available in this version',
+    "a timeout of no process": (
+        CLOCK + 'call_timeout = "1s"',
+        "3: plugins.clock.call_timeout: is about a process of the plugin's own, and it runs",
+    ),
+    "an environment of no process": (
+        CLOCK + 'env = { A = "b" }',
+        "3: plugins.clock.env: is about a process of the plugin's own",
+    ),
+    "a folder of no process": (
+        CLOCK + 'cwd = "."',
+        "3: plugins.clock.cwd: is about a process of the plugin's own",
+    ),
+    "an environment of numbers": (
+        '[plugins.a]\nsource = "exec:./a"\nenv = { A = 1 }',
+        "3: plugins.a.env: expected a text for A, found the number 1",
+    ),
+    "an environment without a name": (
+        '[plugins.a]\nsource = "exec:./a"\nenv = { "A=" = "1" }',
+        "3: plugins.a.env: expected names of environment variables, without '='",
+    ),
+    "an unknown grant": (
+        CLOCK + 'grants = ["clok"]',
+        "3: plugins.clock.grants: grants 'clok', which is no plugin here; did you mean 'clock'",
     ),
     "confined in vain": (
         '[plugins.a]\nsource = "exec:./a"\nisolation = "confined"',
