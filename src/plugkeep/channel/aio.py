@@ -56,11 +56,14 @@ async def acall(
 async def _listen(waiter: AsyncWaiter, method: str, options: Options) -> None:
     timeout, on_progress = options.timeout, options.on_progress
     deadline = None if timeout is None else monotonic() + timeout
-    while waiter.answer is None and not waiter.is_lost:
-        if not await waiter.wait(deadline):
-            raise timed_out(method, timeout)
+    while True:
+        in_time = await waiter.wait(deadline)
         if isinstance(waiter, AsyncListener):
             report(waiter, on_progress)
+        if waiter.answer is not None or waiter.is_lost:
+            return
+        if not in_time:
+            raise timed_out(method, timeout)
 
 
 def report(waiter: AsyncListener, on_progress: Callable[[Any], object] | None) -> None:

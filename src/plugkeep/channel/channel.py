@@ -280,7 +280,7 @@ class Channel(Leading):
         inbox, codec = self._inbox, self.connection.codec
         if not (inbox or self._messages or codec.wanted):
             try:
-                inbox.extend(map(read, self._read_from, _MUCH))
+                inbox.extend(map(read, (self.ends.read,), _MUCH))  # which does not wait
             except BlockingIOError:
                 return True
             self.uses += 1
