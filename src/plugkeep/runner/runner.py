@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
@@ -52,6 +53,8 @@ _READ_SIZE: Final = 4 * 1024
 _READ_MORE: Final = 16 * 1024
 #: Seconds that a reader of logs who is behind is waited for, and how many bytes it may be behind.
 _LOG_PATIENCE: Final = 1.0
+#: Seconds that a host has for taking what was said last.
+_LAST_WORDS: Final = 2.0
 _LOG_BACKLOG: Final = 1024 * 1024
 
 
@@ -120,6 +123,7 @@ class Runner:
                 self.channel.recover()
             self.service.work()
         self.output.detach()
+        self.channel.send_slowly(monotonic() + _LAST_WORDS)  # what another thread is writing
         self.channel.close()
         self.io_thread.end()
         return self.status
@@ -225,8 +229,6 @@ class Runner:
         channel.post(sending)
 
     def _wait_for_reader(self) -> None:
-        from time import monotonic
-
         if not self.channel._leads():
             self.channel.send_slowly(monotonic() + (0 if self._lost_logs else _LOG_PATIENCE))
 
