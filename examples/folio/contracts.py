@@ -1,20 +1,23 @@
 """What Folio's plugins know of one another. No plugin imports another: they meet here.
 
 A plugin finds what others can do by asking the registry for one of these protocols, and goes on
-without where nobody offers it. That is all that makes it work when a plugin is stopped.
+without where nobody offers it. That is all that makes it work when a plugin is stopped. It need
+not know either which of them run in processes of their own: there it is given a proxy.
+
+Those processes import this, too, so it imports nothing that they have no use for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from markupsafe import Markup
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
+if TYPE_CHECKING:
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
 
-from plugkeep import Host
+    from plugkeep import Host
 
 
 @runtime_checkable
@@ -33,6 +36,8 @@ class TooMuchError(Exception):
 
 def gone(plugin: str) -> HTTPException:
     """Return what to raise when a plugin that a page needs has been stopped meanwhile."""
+    from starlette.exceptions import HTTPException
+
     return HTTPException(503, f"plugin '{plugin}' is not running: it has just been stopped")
 
 
@@ -44,7 +49,6 @@ class Additions:
     """What a plugin adds to every page. Addresses begin with a slash."""
 
     menu: tuple[str, str] | None = None  # a label and its address
-    stylesheet: str | None = None
     script: str | None = None
     search: str | None = None  # the address that a search form submits to
 
@@ -121,7 +125,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Rendered:
-    html: Markup
+    html: str  # safe to be shown
     headings: tuple[Heading, ...] = ()
 
 
@@ -134,12 +138,23 @@ class Renderer(Protocol):
 
 @runtime_checkable
 class Highlighter(Protocol):
-    """Colours code, line by line; None if it does not know the language.
+    """Colours code, as HTML that is safe to be shown; TooMuchError if it would take too long.
 
-    `language` is the name of one, or the name of a file. TooMuchError if it would take too long.
+    `language` is the name of one, or the name of a file.
     """
 
-    def highlight(self, code: str, language: str) -> Markup | None: ...
+    def highlight(self, code: str, language: str) -> str | None:
+        """Return the code in colours; None if the language is unknown."""
+        ...
+
+    def lines(self, code: str, language: str) -> Generator[list[str], None, None]:
+        """Yield the code, some lines at a time; nothing if the language is unknown.
+
+        Whoever closes it before its end saves the work on the rest.
+        """
+        ...
+
+    def stylesheet(self) -> str: ...
 
 
 @runtime_checkable

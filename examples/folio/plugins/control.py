@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from asyncio import to_thread
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qs
 
 from contracts import Additions, Pages
@@ -13,10 +15,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from timeline import Timeline
 
-from plugkeep import Host, PluginError, Route, State
+from plugkeep import Host, PluginError, PluginSpec, Route, State, isolate
 
 #: Without these nobody could start anything again.
 KEPT = ("control", "pages")
+#: What is said instead of a process's number.
+ENDED = "has ended by itself"
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """A plugin in a process of its own; None where that has ended."""
+
+    @property
+    def pid(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class Row:
     state: State
     source: str
     version: str
+    process: int | str
     requires: tuple[str, ...]
     required_by: tuple[str, ...]
     took: float | None
@@ -82,6 +95,7 @@ class PluginFactory:
             state=registry.state(name),
             source=spec.source if spec else "registered by code",
             version=getattr(registry[name], "version", "") or (spec and spec.version) or "",
+            process=self._process(name),
             requires=tuple(requirements[name]),
             required_by=tuple(each for each in requirements if name in requirements[each]),
             took=self._timeline.took(name),
@@ -90,11 +104,21 @@ class PluginFactory:
             actions=self._actions(name),
         )
 
+    def _process(self, name: str) -> int | str:
+        """Return the process that a plugin runs in, if that is one of its own."""
+        registry = self._host.registry
+        plugin = registry[name]
+        if not isinstance(plugin, Apart) or registry.state(name) is not State.RUNNING:
+            return ""
+        return plugin.pid or ENDED
+
     def _actions(self, name: str) -> tuple[str, ...]:
         if name in KEPT:
             return ()
         if self._host.registry.state(name) is not State.RUNNING:
             return ("start",)
+        if self._process(name) == ENDED:
+            return ("restart",)
         spec = self._host.specs.get(name)
         return ("stop", "reload") if spec and spec.source.startswith("file:") else ("stop",)
 
@@ -115,12 +139,26 @@ class PluginFactory:
         return secrets.compare_digest(given.encode(), self._token.encode())
 
     async def _do(self, action: str, name: str) -> None:
-        registry = self._host.registry
-        does = {"start": registry.astart, "stop": registry.astop, "reload": self._host.areload}
+        host, registry = self._host, self._host.registry
+        does = {"start": registry.astart, "stop": registry.astop}
+        does |= {"reload": self._reload, "restart": host.arestart}
         try:
             await does[action](name)
         except PluginError as error:
             self._notice = str(error)
+
+    async def _reload(self, name: str) -> None:
+        """Load a plugin's file again; what cannot be loaded takes nothing's place."""
+        spec = self._host.specs[name]
+        if spec.isolation != "none":  # it is loaded when it starts, which would be too late
+            await to_thread(_try, spec)
+        await self._host.areload(name)
+
+
+def _try(spec: PluginSpec) -> None:
+    """Start a plugin in one more process, and stop it; PluginError if it cannot be started."""
+    with isolate(spec.source, name=spec.name, base=spec.base):
+        pass
 
 
 def _is_near(request: Request) -> bool:

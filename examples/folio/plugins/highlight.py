@@ -5,27 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import ClassVar, TypeVar
+from itertools import islice
+from typing import Any, ClassVar
 
 import pygments
-from contracts import Additions, TooMuchError
-from markupsafe import Markup
+from contracts import TooMuchError
 from pygments import token as t
 from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
 from pygments.style import Style
 from pygments.util import ClassNotFound
-from starlette.responses import Response
 
-from plugkeep import Route
+from plugkeep import expose
 
-T = TypeVar("T")
+#: A piece of code, and of which kind it is.
+Piece = tuple[Any, str]
 
 #: Characters of code that are coloured, in all and in a line.
 MOST, MOST_IN_LINE = 300_000, 5_000
 #: Seconds of work; some lexers take time that grows with the square of the code.
 PATIENCE = 1.0
+#: Lines that are sent together, for each sending takes its time, too.
+AT_ONCE = 100
 
 
 class Colours(Style):
@@ -62,36 +64,59 @@ class PluginFactory:
     def start(self) -> None:
         self._formatter = HtmlFormatter[str](nowrap=True, nobackground=True, style=Colours)
 
-    def stop(self) -> None:
-        _lexer.cache_clear()
+    def stop(self) -> None: ...
 
-    def additions(self) -> Additions:
-        return Additions(stylesheet="/highlight.css")
-
-    def routes(self) -> list[Route]:
-        return [Route("GET", "/highlight.css", self._stylesheet)]
-
-    def highlight(self, code: str, language: str) -> Markup | None:
-        lexer = _lexer(language)
-        if lexer is None:
-            return None
-        if len(code) > MOST or max(map(len, code.split("\n"))) > MOST_IN_LINE:
-            raise TooMuchError("This is shown without colours, for it is too long.")
-        html = pygments.format(_in_time(lexer.get_tokens(code)), self._formatter)
-        return Markup(html)  # noqa: S704  (escaped)
-
-    def _stylesheet(self, _request: object) -> Response:
+    @expose
+    def stylesheet(self) -> str:
         rules: str = self._formatter.get_style_defs("pre")  # type: ignore[no-untyped-call]
-        return Response(rules, media_type="text/css")
+        return rules
+
+    # On threads, so that nobody waits until others have got their colours.
+
+    @expose(threaded=True)
+    def highlight(self, code: str, language: str) -> str | None:
+        tokens = _tokens(code, language)
+        return None if tokens is None else self._format(tokens)
+
+    @expose(threaded=True)
+    def lines(self, code: str, language: str) -> Iterator[list[str]]:
+        lines = map(self._format, _lines(_tokens(code, language) or ()))
+        while some := [line.removesuffix("\n") for line in islice(lines, AT_ONCE)]:
+            yield some
+
+    def _format(self, tokens: Iterable[Piece]) -> str:
+        return pygments.format(tokens, self._formatter)
 
 
-def _in_time(tokens: Iterable[T]) -> Iterator[T]:
+def _tokens(code: str, language: str) -> Iterator[Piece] | None:
+    lexer = _lexer(language)
+    if lexer is None:
+        return None
+    if len(code) > MOST or max(map(len, code.split("\n"))) > MOST_IN_LINE:
+        raise TooMuchError("This is shown without colours, for it is too long.")
+    return _in_time(lexer.get_tokens(code))
+
+
+def _in_time(tokens: Iterable[Piece]) -> Iterator[Piece]:
     """Yield `tokens` for as long as this thread has not worked too long on them."""
     end = time.thread_time() + PATIENCE
     for token in tokens:
         if time.thread_time() > end:
             raise TooMuchError("This is shown without colours, for they would take too long.")
         yield token
+
+
+def _lines(tokens: Iterable[Piece]) -> Iterator[list[Piece]]:
+    line: list[Piece] = []
+    for kind, text in tokens:
+        *ended, begun = text.split("\n")
+        for piece in ended:
+            yield [*line, (kind, piece)]
+            line = []
+        if begun:
+            line.append((kind, begun))
+    if line:
+        yield line
 
 
 @lru_cache(maxsize=256)

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import posixpath
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import markdown_it
-from contracts import Document, Heading, Highlighter, Rendered, TooMuchError
+from contracts import Document, Heading, Rendered, TooMuchError
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from markupsafe import Markup, escape
+from markdown_it.utils import OptionsDict
+from markupsafe import escape
 
-from plugkeep import Host
+from plugkeep import PluginError, current_call, expose
 
 #: Characters that are rendered; brackets take time that grows with the square of their number.
 MOST = 100_000
+#: Seconds that colours may take, of all code in a document; the rest of it goes without.
+PATIENCE = 5.0
 SUFFIXES = (".md", ".markdown")
 
 
 class PluginFactory:
     name = "markdown"
     version = f"markdown-it-py {markdown_it.__version__}"
-
-    def meet(self, host: Host) -> None:
-        self._host = host
+    host: Any
 
     def start(self) -> None:
-        options = {"html": False, "linkify": False, "highlight": self._highlight}
+        options = {"html": False, "linkify": False}
         self._markdown = MarkdownIt("gfm-like2", options).disable("linkify")
         self._markdown.validateLink = _is_harmless  # type: ignore[method-assign]
 
     def stop(self) -> None: ...
 
+    @expose(threaded=True)  # so that nobody waits until the documents of others are made
     def render(self, document: Document, text: str) -> Rendered | None:
         if not document.name.lower().endswith(SUFFIXES):
             return None
@@ -45,14 +49,24 @@ class PluginFactory:
         headings = tuple(_anchor(tokens))
         for token in _all(tokens):
             _settle(token, document)
-        html = self._markdown.renderer.render(tokens, self._markdown.options, {})
-        return Rendered(Markup(html), headings)  # noqa: S704  (html is off, see start)
+        current_call().check()  # whoever wanted it may have given up meanwhile
+        options = OptionsDict(self._markdown.options)  # type: ignore[arg-type]  # a copy of it
+        options.highlight = Colours(self.host).of
+        return Rendered(self._markdown.renderer.render(tokens, options, {}), headings)
 
-    def _highlight(self, code: str, language: str, _attributes: str) -> str:
-        """Colour a block of code, if some plugin can."""
-        for highlighter in self._host.registry.providing(Highlighter):
-            with suppress(TooMuchError):
-                coloured = highlighter.highlight(code, language) if language else None
+
+class Colours:
+    """Colours for the code in one document, as long as they come soon enough."""
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self._end = time.monotonic() + PATIENCE
+
+    def of(self, code: str, language: str, _attributes: str) -> str:
+        left = self._end - time.monotonic()
+        if language and left > 0:
+            with suppress(PluginError):  # it is stopped, or in trouble, or this is too much for it
+                coloured = self._host.highlight.highlight(code, language, timeout=left)
                 if coloured is not None:
                     return str(coloured)
         return str(escape(code))

@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-from contracts import Adds, Library
+from contracts import Adds, Highlighter, Library
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from plugkeep import Host, Route, State
+from plugkeep import Host, PluginError, Route, State
 
 HERE = Path(__file__).parent.parent
 
@@ -37,7 +38,10 @@ class PluginFactory:
     def stop(self) -> None: ...
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/style.css", lambda _: FileResponse(HERE / "static/style.css"))]
+        return [
+            Route("GET", "/style.css", lambda _: FileResponse(HERE / "static/style.css")),
+            Route("GET", "/highlight.css", self._colours),
+        ]
 
     def page(self, template: str, /, *, status: int = 200, **values: Any) -> Response:
         registry = self._host.registry
@@ -46,13 +50,23 @@ class PluginFactory:
         html = self._templates.get_template(template).render(
             site=library.title if library else "Folio",
             menu=[each.menu for each in additions if each.menu],
-            stylesheets=[each.stylesheet for each in additions if each.stylesheet],
+            colours=next(registry.providing(Highlighter), None) is not None,
             scripts=[each.script for each in additions if each.script],
             search=next((each.search for each in additions if each.search), None),
             down=[name for name in registry if registry.state(name) is not State.RUNNING],
             **values,
         )
         return HTMLResponse(html, status)
+
+    def _colours(self, _request: object) -> Response:
+        """Serve the highlighter's stylesheet, for from its process it cannot serve anything."""
+        highlighter = next(self._host.registry.providing(Highlighter), None)
+        if highlighter is None:
+            raise HTTPException(503, "plugin 'highlight' is not running")
+        try:
+            return Response(highlighter.stylesheet(), media_type="text/css")
+        except PluginError as error:
+            raise HTTPException(503, str(error)) from error
 
 
 def size(count: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from itertools import chain, islice
 from mimetypes import guess_type
 from operator import attrgetter
 from typing import TypeVar
@@ -25,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from tree import crumbs_to, is_start, tree_of
 
-from plugkeep import Host, NotStartedError, Route
+from plugkeep import CallTimeoutError, Host, PluginError, RemoteError, Route
 
 log = logging.getLogger("plugkeep.plugin.reader")
 
@@ -107,6 +109,7 @@ class PluginFactory:
             damaged=text.damaged,
             notes=notes,
             rendered=rendered,
+            html=Markup(rendered.html) if rendered else "",  # noqa: S704  (it says that it is safe)
             source=source and source[:MOST],
             shortened=source is not None and len(source) > MOST,
             facts=facts,
@@ -126,9 +129,9 @@ class PluginFactory:
 
     def _lines(self, document: Document, text: Text, notes: list[str]) -> list[Markup]:
         code, name = text.content, document.name
-        made = self._ask(Highlighter, lambda each: each.highlight(code, name), notes)
-        html = next((html for html in made if html is not None), escape(code))
-        return [Markup(line) for line in html.removesuffix("\n").split("\n")]  # noqa: S704
+        made = self._ask(Highlighter, lambda each: _first(each.lines(code, name)), notes)
+        plain = escape(code).removesuffix("\n").split("\n")
+        return [Markup(line) for line in next(filter(None, made), plain)]  # noqa: S704
 
     def _facts(self, document: Document, text: Text, notes: list[str]) -> Iterator[tuple[str, str]]:
         for facts in self._ask(Facts, lambda each: each.facts(document, text.content), notes):
@@ -141,12 +144,8 @@ class PluginFactory:
         for plugin in self._registry.providing(ability):
             try:
                 answer = question(plugin)
-            except TooMuchError as error:
-                notes.append(str(error))
-            except NotStartedError as error:  # it has been stopped meanwhile
-                log.info("the page is made without: %s", error)
-            except Exception:
-                log.exception("the page is made without what a plugin of kind %s says", ability)
+            except Exception as error:
+                notes += _excuse(error)
             else:
                 yield answer
 
@@ -156,3 +155,24 @@ class PluginFactory:
         if content is None:
             raise HTTPException(404, f"There is no picture at {path}.")
         return Response(content, media_type=guess_type(path)[0], headers=PICTURE_HEADERS)
+
+
+def _first(lines: Generator[list[str], None, None]) -> list[str]:
+    """Take the lines that are shown, and one, if there is one, by which it shows that more are."""
+    with closing(lines):  # nobody colours the rest in vain
+        return list(islice(chain.from_iterable(lines), MOST + 1))
+
+
+def _excuse(error: Exception) -> list[str]:
+    """Return what to tell the reader where a plugin has not done its part; log the rest."""
+    if isinstance(error, TooMuchError):
+        return [str(error)]
+    if isinstance(error, RemoteError) and error.type.endswith(TooMuchError.__name__):
+        return [error.remote_message]
+    if isinstance(error, PluginError) and not isinstance(error, RemoteError):
+        log.info("the page is made without: %s", error)  # it has been stopped, or has ended
+    else:
+        log.error("the page is made without what raised this", exc_info=error)
+    if isinstance(error, CallTimeoutError):
+        return [f"This is shown without plugin {error.plugin!r}, which did not answer in time."]
+    return []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -119,6 +121,67 @@ def start_folio() -> Iterator[Start]:
         yield lambda docs, *arguments, **options: stack.enter_context(
             folio(docs, *arguments, **options)
         )
+
+
+# --- a copy of Folio's code, to be changed ------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The folder of such a copy."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(FOLIO, tmp_path / "folio", ignore=ignore)
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, str, str], None]:
+    """Replace a piece of a file, which has to be there once."""
+    return _edit
+
+
+def _edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{file.name} has no {old!r}, or more than one"
+    file.write_text(text.replace(old, new))
+
+
+class Halt:
+    """A place in a plugin's code where it waits for the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._there, self._go = folder / "there", folder / "go"
+        for fifo in (self._there, self._go):
+            os.mkfifo(fifo)
+        # Opened for both, so that neither side waits for the other to open it.
+        self._seen = os.open(self._there, os.O_RDWR | os.O_NONBLOCK)
+        self._hold = os.open(self._go, os.O_RDWR)
+
+    def put_before(self, file: Path, statement: str) -> None:
+        wait = "__import__('pathlib').Path"
+        lines = f"{wait}({str(self._there)!r}).write_text('!')\n"
+        lines += f"        {wait}({str(self._go)!r}).read_text()\n"
+        _edit(file, f"        {statement}", f"        {lines}        {statement}")
+
+    def wait(self) -> None:
+        assert select.select([self._seen], [], [], PATIENCE)[0], "no request came this far"
+
+    def end(self) -> None:
+        if self._hold >= 0:
+            os.close(self._hold)
+            self._hold = -1
+
+    def close(self) -> None:
+        self.end()
+        os.close(self._seen)
+
+
+@pytest.fixture
+def halt(tmp_path: Path) -> Iterator[Halt]:
+    with closing(Halt(tmp_path)) as made:
+        yield made
+
+
+# --- what a page shows --------------------------------------------------------------------------
 
 
 class Elements(HTMLParser):

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import select
-import shutil
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-FOLIO = Path(__file__).parents[3] / "examples" / "folio"
 #: Seconds; what is waited for takes a moment.
 PATIENCE = 30
 
@@ -25,19 +19,6 @@ def docs(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "note.md").write_text("# A note\n\nhi\n")
     return folder
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of Folio's code, to be changed."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    return shutil.copytree(FOLIO, tmp_path / "folio", ignore=ignore)
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
 
 
 def test_a_word_that_a_document_repeats_without_end_is_found_at_once(
@@ -62,7 +43,9 @@ def test_a_word_that_a_document_repeats_without_end_is_found_at_once(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_search_that_takes_too_long_says_so(start_folio: Any, docs: Path, copy: Path) -> None:
+def test_a_search_that_takes_too_long_says_so(
+    start_folio: Any, docs: Path, copy: Path, edit: Any
+) -> None:
     edit(copy / "plugins" / "search.py", "PATIENCE = 2.0", "PATIENCE = -1.0")
     answer = start_folio(docs, at=copy).get("/search?q=hi")
     assert answer.status_code == 200
@@ -125,43 +108,9 @@ def test_many_who_open_such_documents_keep_nobody_waiting(start_folio: Any, docs
 # --- plugins that are stopped while a page is made ----------------------------------------------
 
 
-class Halt:
-    """A place in a plugin's code where it waits for the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self._there, self._go = folder / "there", folder / "go"
-        for fifo in (self._there, self._go):
-            os.mkfifo(fifo)
-        # Opened for both, so that neither side waits for the other to open it.
-        self._seen = os.open(self._there, os.O_RDWR | os.O_NONBLOCK)
-        self._hold = os.open(self._go, os.O_RDWR)
-
-    def put_before(self, file: Path, statement: str) -> None:
-        wait = "__import__('pathlib').Path"
-        lines = f"{wait}({str(self._there)!r}).write_text('!')\n"
-        lines += f"        {wait}({str(self._go)!r}).read_text()\n"
-        edit(file, f"        {statement}", f"        {lines}        {statement}")
-
-    def wait(self) -> None:
-        assert select.select([self._seen], [], [], PATIENCE)[0], "no request came this far"
-
-    def end(self) -> None:
-        if self._hold >= 0:
-            os.close(self._hold)
-            self._hold = -1
-
-    def close(self) -> None:
-        self.end()
-        os.close(self._seen)
-
-
-@pytest.fixture
-def halt(tmp_path: Path) -> Iterator[Halt]:
-    with closing(Halt(tmp_path)) as made:
-        yield made
-
-
 SEARCHING = ("search.py", "if not expression:")
+LAYING_OUT = ("markdown.py", "tokens = self._markdown.parse(text)")
+COLOURING = ("highlight.py", "lines = map(")
 COUNTING = ("stats.py", 'return Counts(**self._words.call("count", *texts))')
 
 
@@ -171,10 +120,12 @@ COUNTING = ("stats.py", 'return Counts(**self._words.call("count", *texts))')
         (SEARCHING, "search", "/search?q=hi", 503, "plugin &#39;search&#39; is not running"),
         (COUNTING, "words", "/stats", 503, "plugin &#39;words&#39; is not running"),
         (COUNTING, "words", "/doc/note.md", 200, "A note</h1>"),
+        (LAYING_OUT, "markdown", "/doc/note.md", 200, "# A note"),
+        (COLOURING, "highlight", "/source/note.md", 200, "# A note"),
     ],
 )
 def test_a_plugin_that_goes_while_a_page_is_made_is_named_or_done_without(
-    start_folio: Any, docs: Path, copy: Path, halt: Halt,
+    start_folio: Any, docs: Path, copy: Path, halt: Any,
     place: tuple[str, str], plugin: str, path: str, status: int, says: str,
 ) -> None:  # fmt: skip
     halt.put_before(copy / "plugins" / place[0], place[1])

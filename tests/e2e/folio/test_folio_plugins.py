@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-FOLIO = Path(__file__).parents[3] / "examples" / "folio"
 NAMES = ["control", "pages", "library", "markdown", "highlight", "reader", "search", "stats"]
 NAMES += ["clock", "words"]
 
@@ -129,20 +127,9 @@ def test_an_unknown_plugin_or_action_changes_nothing(running: Any) -> None:
     assert "10 of 10 running" in running.press("destroy", "search").text
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of Folio's code, to be changed."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    return shutil.copytree(FOLIO, tmp_path / "folio", ignore=ignore)
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new))
-
-
-def test_what_changes_in_the_folder_shows(start_folio: Any, docs: Path, copy: Path) -> None:
+def test_what_changes_in_the_folder_shows(
+    start_folio: Any, docs: Path, copy: Path, edit: Any
+) -> None:
     edit(copy / "plugkeep.toml", 'folder = "../.."', 'folder = "../..", fresh = 0')
     running = start_folio(docs, at=copy)
     assert "Nothing found" in running.get("/search?q=walrus").text
@@ -157,7 +144,9 @@ def test_what_changes_in_the_folder_shows(start_folio: Any, docs: Path, copy: Pa
     assert running.get("/doc/new.txt").status_code == 404
 
 
-def test_a_folder_of_too_many_documents_says_so(start_folio: Any, docs: Path, copy: Path) -> None:
+def test_a_folder_of_too_many_documents_says_so(
+    start_folio: Any, docs: Path, copy: Path, edit: Any
+) -> None:
     edit(copy / "plugkeep.toml", 'folder = "../.."', 'folder = "../..", most = 2')
     for name in ("a", "b", "c"):
         (docs / f"{name}.txt").write_text(name)
