@@ -348,7 +348,8 @@ class Side:
         """Write what can be written, and the rest once that can be."""
         self._is_gathering = False
         channel = self._channel
-        if self._outbox.flush() or channel.is_lost:
+        # Where another thread is at it, it may stop short of the end, and tells nobody.
+        if (self._outbox.flush() and not self._outbox) or channel.is_lost:
             self._stop_writing()
         elif self._outbox.is_broken:
             self._stop_writing()

@@ -55,8 +55,8 @@ class Outbox:
         size = len(frame)
         for piece in apart:
             size += piece.buffer.nbytes
+        self.size += size  # first, for as soon as it is there it may be written, and be no more
         self._queue.extend((frame, *apart))  # in one step, for they belong together
-        self.size += size
 
     def send(self, sending: Sending) -> bool:
         """Add to the queue and write what can be written; return what `flush` does."""
