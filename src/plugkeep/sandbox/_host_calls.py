@@ -33,6 +33,8 @@ class HostCall(CurrentCall):
         #: How many calls, each within the one before, lead to this one.
         self.depth = depth
         self.name = request.method.removeprefix(HOST)
+        #: Our own call on whose behalf this one is made.
+        self.within = request.within
         self._end = end
         self._request = request
         limit = request.deadline_ms

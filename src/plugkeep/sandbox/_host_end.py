@@ -65,10 +65,19 @@ class HostEnd:
         """Return the method that the plugin calls so. Raises NotGrantedError and others."""
         return find_method(self._grants, name, self._offers, stream=stream)
 
-    def close(self) -> None:
-        """Deliver what is to be logged; there will be no more."""
+    def cancel_all(self) -> None:
+        """Let the methods that the plugin has called give up."""
         for call in list(self._calls.values()):
             call.cancel()
+
+    def abandoned(self, number: Id) -> None:
+        """Let those give up that were called on behalf of a call which nobody waits for."""
+        for call in [each for each in self._calls.values() if each.within == number]:
+            call.cancel()
+
+    def close(self) -> None:
+        """Deliver what is to be logged; there will be no more."""
+        self.cancel_all()
         self._logs.deliver()
 
     # --- the plugin calls -----------------------------------------------------------------
@@ -166,6 +175,5 @@ class HostEnd:
 
     def lost(self, error: ProtocolViolationError | None) -> None:
         """See `Peer`."""
-        for call in list(self._calls.values()):
-            call.cancel()
+        self.cancel_all()
         self._lost(error)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from plugkeep.channel.io_thread import IoThread
     from plugkeep.errors import PluginError, ProtocolViolationError
     from plugkeep.sandbox.granting import Grants
+    from plugkeep.wire.messages import Id
 
 _STOP_LINE = b'{"cmd":"stop"}\n'
 
@@ -38,6 +39,8 @@ class Fate(Protocol):
 class _HostChannel(Channel):
     """Notes of each call on whose behalf it is made, for calls that come back within it."""
 
+    end: HostEnd
+
     def open(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
     ) -> int:
@@ -46,6 +49,10 @@ class _HostChannel(Channel):
             with suppress(AttributeError):
                 waiter.within = within
         return super().open(method, args, kwargs, waiter, **how)
+
+    def _abandon(self, number: Id) -> None:
+        super()._abandon(number)
+        self.end.abandoned(number)
 
 
 class Link:
@@ -66,7 +73,7 @@ class Link:
         self.announcement = announcement
         codec = Frames(announcement.codec) if announcement.level == 2 else Ndjson()
         self.end = HostEnd(plugin, grants, fate.lost)
-        self.channel = self.end.channel = _HostChannel(
+        self.channel = self.end.channel = channel = _HostChannel(
             Connection(codec),
             ends,
             self.end,
@@ -75,6 +82,7 @@ class Link:
             exit_fd=exit_fd,
             received=received,
         )
+        channel.end = self.end
         self.caller = Caller(self.channel, plugin, lambda: announcement.methods or ())
         self.channel.settle()
 
@@ -92,6 +100,7 @@ class Link:
 
         Raises CallTimeoutError, and what the channel does where the plugin has gone.
         """
+        self.end.cancel_all()  # the plugin may be waiting for their answers
         is_known, error = self._ask(STOP, {}, deadline)
         if not is_known and self.announcement.level == 1:
             self.channel.post((_STOP_LINE, ()))

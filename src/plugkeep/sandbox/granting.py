@@ -13,7 +13,7 @@ from plugkeep.channel.binding import Binding
 from plugkeep.channel.calls import Calls
 from plugkeep.channel.exposed import ExposedMethod, methods_of
 from plugkeep.creation import describe
-from plugkeep.errors import MethodNotFoundError, NotGrantedError
+from plugkeep.errors import MethodNotFoundError, NotGrantedError, did_you_mean
 from plugkeep.names import check_name
 from plugkeep.sandbox._loops import Loop, running_loop
 
@@ -130,8 +130,10 @@ def _granted_name(grants: Grants | None, wanted: str) -> str:
 
 
 def _not_found(name: str, known: Iterable[str]) -> NoReturn:
-    error = MethodNotFoundError(f"there is no method {name!r:.200}")
-    error.known = tuple(known)  # type: ignore[attr-defined]  # for whoever answers
+    known = tuple(known)
+    listed = did_you_mean(name, known) or f"; there are: {', '.join(known[:10]) or 'none'}"
+    error = MethodNotFoundError(f"there is no method {name!r:.200}{listed}")
+    error.known = known  # type: ignore[attr-defined]  # for whoever answers
     raise error
 
 

@@ -1,0 +1,284 @@
+"""Any source in a child of its own: how it is found, named, configured, and how it fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import plugkeep
+from plugkeep.errors import (
+    ExitedBeforeReadyError,
+    InvalidNameError,
+    InvalidSourceError,
+    MethodNotFoundError,
+    PluginError,
+    ProcessExitedError,
+    ProgramNotFoundError,
+    SourceNotFoundError,
+    SymbolNotFoundError,
+)
+from plugkeep.loaders import get_include
+from plugkeep.loaders.isolation import isolate
+from plugkeep.sandbox import ExecSandbox, Sandbox
+
+WHERE = """
+@expose
+def where(self): return [os.getpid(), os.getcwd(), sys.path, sys.executable, dict(os.environ)]
+"""
+
+
+def test_a_file_runs_in_a_child(isolated: Any) -> None:
+    sandbox = isolated(WHERE)
+    assert plugkeep.isolate is isolate
+    assert (type(sandbox), sandbox.name, sandbox.wire) == (Sandbox, "shop", 2)
+    with sandbox:
+        pid, cwd, path, executable, environment = sandbox.call("where")
+        assert pid == sandbox.pid
+        assert (cwd, executable) == (str(Path.cwd()), sys.executable)
+        # It finds what we find, in the same order.
+        here = [str(Path(each).absolute()) for each in sys.path]
+        assert path[: len(here)] == here
+        assert not {"PLUGKEEP_WIRE", "PLUGKEEP_WIRE_FDS"} & environment.keys()
+
+
+def test_the_lower_levels_do_too(isolated: Any) -> None:
+    with isolated(WHERE, wire=1) as sandbox:
+        assert sandbox.call("where")[0] == sandbox.pid
+    with isolated(WHERE, wire=0) as sandbox, pytest.raises(PluginError, match="level 0"):
+        sandbox.call("where")
+
+
+def test_environment_folder_and_interpreter(isolated: Any, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "work").mkdir()
+    env = {"ONLY": "this"}
+    with isolated(WHERE, env=env, cwd=tmp_path / "work", python=python, name="other") as sandbox:
+        _, cwd, path, _, environment = sandbox.call("where")
+    assert sandbox.name == "other"
+    assert cwd == str(tmp_path / "work")
+    assert environment["ONLY"] == "this"
+    assert "PATH" not in environment
+    assert str(tmp_path / "work") not in path
+    gone = isolated(python=tmp_path / "gone")
+    with pytest.raises(ProgramNotFoundError, match="gone' does not exist"):
+        gone.start()
+
+
+def test_a_module_that_only_we_can_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Any
+) -> None:
+    isolated(WHERE)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "json.py").write_text("raise ImportError('the wrong one')")
+    monkeypatch.chdir(tmp_path / "..")
+    (tmp_path / "json.py").unlink()
+    for source in ("python:shop", "python:shop:PluginFactory"):
+        with isolate(source) as sandbox:
+            assert sandbox.name == "shop"
+            assert sandbox.call("where")[0] == sandbox.pid
+
+
+def test_a_plugin_beside_modules_with_unlucky_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Any
+) -> None:
+    sandbox = isolated(WHERE)
+    (tmp_path / "json.py").write_text("raise ImportError('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    with sandbox:
+        assert sandbox.call("where")[0] == sandbox.pid
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("python:shop.reco", "reco"),
+        ("python:shop.reco:PluginFactory", "reco"),
+        ("python:shop.reco:Reco", "Reco"),
+        ("python:reco", "reco"),
+        ("entry-point:shop.plugins/clock", "clock"),
+        ("entry-point:shop.plugins/clock.v2", "clock.v2"),
+    ],
+)
+def test_names(source: str, name: str) -> None:
+    assert isolate(source).name == name
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    (tmp_path / "tea.py").touch()
+    assert isolate("file:tea.py", base=tmp_path).name == "tea"
+    assert isolate("file:tea.py:Green", base=tmp_path).name == "Green"
+    assert isolate(tmp_path / "tea.py").name == "tea"
+    (tmp_path / "-.py").touch()
+    with pytest.raises(InvalidNameError, match="pass name="):
+        isolate("file:-.py", base=tmp_path)
+
+
+def test_programs_are_sandboxes_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "tea").write_text("#!/bin/sh\nprintf '{\"ready\":true}'; read line\n")
+    (tmp_path / "tea").chmod(0o755)
+    sandbox = isolate("exec:./tea --green", base=tmp_path, start_timeout=20)
+    assert (type(sandbox), sandbox.name, sandbox.wire) == (ExecSandbox, "tea", 2)
+    with sandbox:
+        assert sandbox.pid
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("file:gone.py", SourceNotFoundError),
+        ("so:gone.so", SourceNotFoundError),
+        ("exec:./gone", SourceNotFoundError),
+        ("python:not a name", InvalidSourceError),
+        ("entry-point:nothing", InvalidSourceError),
+        ("wasm:x.wasm", InvalidSourceError),
+        ("what:x", InvalidSourceError),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_told_at_once(
+    source: str, error: type[Exception], tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        isolate(source, base=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"isolation": "confined"}, "isolation is 'confined'"),
+        ({"wire": 3}, "wire of plugin 'shop' is 3"),
+        ({"start_timeout": 0}, "start_timeout of plugin 'shop' is 0"),
+        ({"env": {"A": 1}}, "env of plugin 'shop' has 'A': 1"),
+        ({"name": "a b"}, "'a b'"),
+        ({"python": 5}, "python of plugin 'shop' is 5"),
+        ({"grants": {"a b": print}}, "'a b'"),
+        ({"grants": {"it": 5}}, "granted as 'it' is int 5, which cannot be called"),
+    ],
+)
+def test_what_cannot_be_is_refused(isolated: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        isolated(**options)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("raise ValueError('on import')", "importing .* raised ValueError: on import"),
+        ("x = 1", "has no PluginFactory"),
+        ("def PluginFactory(): raise ValueError('in the factory')", "in the factory"),
+        ("def PluginFactory(): return 5", "int 5, which is no plugin"),
+        ("import os; os._exit(3)", "status 3"),
+    ],
+)
+def test_what_only_the_child_finds_out(tmp_path: Path, code: str, told: str) -> None:
+    (tmp_path / "bad.py").write_text(code)
+    sandbox = isolate(tmp_path / "bad.py")
+    for _ in range(2):
+        with pytest.raises(ExitedBeforeReadyError, match=told) as caught:
+            sandbox.start()
+        assert sandbox.pid is None
+    assert caught.value.plugin == "bad"
+
+
+def test_what_is_no_library_is_found_by_the_child(tmp_path: Path) -> None:
+    (tmp_path / "a.so").write_text("no")
+    with pytest.raises(ExitedBeforeReadyError, match="cannot be loaded as a library"):
+        isolate("so:a.so", base=tmp_path).start()
+
+
+def test_configuration_has_the_type_that_the_plugin_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "tea.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from datetime import date\n"
+        "from pathlib import Path\n"
+        "from plugkeep import expose\n"
+        "@dataclass\n"
+        "class Config:\n"
+        "    size: int\n"
+        "    day: date\n"
+        "    where: Path\n"
+        "class PluginFactory:\n"
+        "    name = 'tea'\n"
+        "    config: Config\n"
+        "    def start(self): pass\n"
+        "    def stop(self): pass\n"
+        "    @expose\n"
+        "    def shown(self): return repr(self.config)\n"
+    )
+    config = {"size": 3, "day": "2026-11-22", "where": "x"}
+    with isolate("file:tea.py", base=tmp_path, config=config) as sandbox:
+        shown = sandbox.call("shown")
+    assert shown == (f"Config(size=3, day=datetime.date(2026, 11, 22), where={tmp_path / 'x'!r})")
+    for wrong, told in (({"size": "big"}, "size"), ({"sice": 3}, "sice"), ([1], "config")):
+        with pytest.raises(PluginError, match=told):
+            isolate("file:tea.py", base=tmp_path, config=wrong).start()
+
+
+# --- native code ------------------------------------------------------------------------------
+
+_CRASHING = r"""
+#include <plugkeep.h>
+#include <string.h>
+static int start(const plugkeep_plugin *self) { return 0; }
+static int stop(const plugkeep_plugin *self) { return 0; }
+static int call(const plugkeep_plugin *self, const char *method, const char *request,
+                size_t request_size, plugkeep_response *response) {
+    static const char answer[] = "{\"fine\": true}";
+    if (strcmp(method, "crash") == 0)
+        *(volatile int *)8 = 1;
+    if (strcmp(method, "fine") != 0)
+        return PLUGKEEP_NO_SUCH_METHOD;
+    response->data = (char *)answer;
+    response->size = sizeof answer - 1;
+    return PLUGKEEP_OK;
+}
+static const plugkeep_plugin plugin = {PLUGKEEP_HEAD, "crashing", start, stop, call};
+PLUGKEEP_EXPORT const plugkeep_plugin *PluginFactory(void) { return &plugin; }
+"""
+
+
+@pytest.fixture
+def crashing(tmp_path: Path) -> Path:
+    """Return a library one method of which writes where it must not."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    (tmp_path / "crashing.c").write_text(_CRASHING)
+    library = tmp_path / "libcrashing.so"
+    command = [compiler, "-shared", "-fPIC", "-I", get_include(), "-o", library]
+    subprocess.run([*command, tmp_path / "crashing.c"], check=True, timeout=100)
+    return library
+
+
+def test_native_code_that_crashes_takes_only_the_child_along(crashing: Path) -> None:
+    sandbox = isolate(crashing)
+    assert sandbox.name == "libcrashing"
+    sandbox.start()
+    assert sandbox.call("fine") == {"fine": True}
+    with pytest.raises(MethodNotFoundError, match="fnie"):
+        sandbox.call("fnie")
+    with pytest.raises(ProcessExitedError, match="SIGSEGV"):
+        sandbox.call("crash")
+    with pytest.raises(ProcessExitedError, match="SIGSEGV"):
+        sandbox.stop()
+    with sandbox:
+        assert sandbox.call("fine") == {"fine": True}
+
+
+def test_a_library_without_the_symbol_is_refused_before_anything_runs(
+    crashing: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "no.c").write_text("int nothing;")
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", tmp_path / "no.so", tmp_path / "no.c"],
+        check=True,
+        timeout=100,
+    )
+    with pytest.raises(SymbolNotFoundError):
+        isolate(tmp_path / "no.so")
