@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from plugkeep.channel import workers
 from plugkeep.sandbox import ExecSandbox
 
 #: Seconds after which a test gives up waiting. Nothing takes as long where nothing is wrong.
@@ -170,3 +171,9 @@ def run_host(tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _impatient_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have idle threads end at once, so that no test has to wait for that."""
+    monkeypatch.setattr(workers._shared, "_idle_for", 0.02)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from plugkeep.channel import workers
 from plugkeep.loaders.isolation import isolate
 from plugkeep.sandbox import Sandbox
 
@@ -38,3 +39,9 @@ def isolated(tmp_path: Path) -> Isolated:
         return isolate(f"file:{path}", **options)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _impatient_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have idle threads end at once, so that no test has to wait for that."""
+    monkeypatch.setattr(workers._shared, "_idle_for", 0.02)
