@@ -185,4 +185,4 @@ def _parameters(params: object) -> Iterator[Parameter]:
             raise ValueError(f"{text!r:.80} is no parameter")
 
 
-_STARS = {"*": Parameter.VAR_POSITIONAL, "**": Parameter.VAR_KEYWORD}
+_STARS: dict[str, Any] = {"*": Parameter.VAR_POSITIONAL, "**": Parameter.VAR_KEYWORD}

@@ -170,7 +170,8 @@ class Child:
                 if wanted(event):
                     self.events.remove(event)
                     return event
-            assert self._receive(), f"it ended with {self.status()}; {self.events}, {self.logs[-20:]}, {self.stderr()}"
+            told = f"{self.events}, {self.logs[-20:]}, {self.stderr()}"
+            assert self._receive(), f"it ended with {self.status()}; {told}"
 
     def _receive(self) -> bool:
         data, self._raw = self._raw, b""
