@@ -170,8 +170,9 @@ class Child:
                 if wanted(event):
                     self.events.remove(event)
                     return event
-            told = f"{self.events}, {self.logs[-20:]}, {self.stderr()}"
-            assert self._receive(), f"it ended with {self.status()}; {told}"
+            if not self._receive():
+                told = f"{self.events}, {self.logs[-20:]}, {self.stderr()}"
+                raise AssertionError(f"it ended with {self.status()}; {told}")
 
     def _receive(self) -> bool:
         data, self._raw = self._raw, b""
