@@ -15,12 +15,13 @@ from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from msgspec import UNSET
+
+from plugkeep.channel.channel import Channel, serving
 from plugkeep.wire.events import Chunk, Progress
 
 if TYPE_CHECKING:
     import asyncio
-
-    from plugkeep.channel.channel import Channel
 
 #: While more bytes than this are unsent, no more calls are made.
 HIGH_WATER: Final = 1024 * 1024
@@ -88,10 +89,10 @@ class AsyncWaiter:
 
     def answered(self, answer: Any) -> None:
         self.answer = answer
-        if get_ident() == self.side.thread:
-            self.ring()
-        else:
+        if get_ident() != self.side.thread:
             self.side.wake(self)
+        elif not self.bell.done():
+            self.bell.set_result(None)
 
     def failed(self) -> None:
         """The other end has gone."""
@@ -195,6 +196,9 @@ class Side:
         self._channel = channel
         self._key = key
         self._outbox = channel.outbox
+        self._queue, self._send = channel.outbox.queue, channel.outbox.send
+        self._request = channel.connection.request
+        self._is_plain = type(channel).open is Channel.open
         self._under_way = 0
         self._reads = self._writes = -1  # the descriptors that are being waited for
         self._is_resting = self._is_gathering = self._is_waking = False
@@ -241,11 +245,44 @@ class Side:
 
     # --- calls ----------------------------------------------------------------------------
 
-    def open(self, method: str, args: Any, kwargs: Any, waiter: AsyncWaiter, **how: Any) -> int:
+    def open(
+        self,
+        method: str,
+        args: Any,
+        kwargs: Any,
+        waiter: AsyncWaiter,
+        timeout: float | None = None,
+        credit: Any = UNSET,
+    ) -> int:
         """Send a call; see `Channel.open`. What cannot be written now is written later."""
-        gathers = self._under_way > _FEW
-        number = self._channel.open(method, args, kwargs, waiter, wait=False, later=gathers, **how)
+        under_way = self._under_way
+        if (
+            self._is_plain
+            and timeout is None
+            and credit is UNSET
+            and under_way <= _FEW
+            and not self._queue
+            and not self._channel.is_lost
+        ):
+            return self._open_lone(method, args, kwargs, waiter)
+        gathers = under_way > _FEW
+        number = self._channel.open(
+            method, args, kwargs, waiter, timeout=timeout, credit=credit, wait=False, later=gathers
+        )
         self.see_to_it(gathers)
+        return number
+
+    def _open_lone(self, method: str, args: Any, kwargs: Any, waiter: AsyncWaiter) -> int:
+        """Do what `Channel.open` does, cut down to what a lone call needs."""
+        within = UNSET if serving.get() is None else self._channel.within()
+        number, sending = self._request(method, args, kwargs, waiter, UNSET, UNSET, within)
+        if not self._send(sending):
+            self.see_to_it()
+        elif self._reads < 0:
+            self.take()
+        if self._channel.is_lost:  # perhaps before the call was in the table
+            self._channel.connection.give_up(number)
+            raise self._channel.explain()
         return number
 
     def see_to_it(self, gathers: bool = False) -> None:

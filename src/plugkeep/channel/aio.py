@@ -27,7 +27,7 @@ async def acall(
     number = 0
     side.enter()
     try:
-        if channel.outbox:
+        if channel.outbox.queue:
             await side.drain()
         if on_progress is None:
             waiter = AsyncWaiter(side)

@@ -34,7 +34,8 @@ class Outbox:
 
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
-        self._queue: deque[Any] = deque()
+        #: Frames and buffers, for others only to look whether there are any.
+        self.queue: deque[Any] = deque()
         self._written: list[int] = []  # from the head of the queue on; at most one entry
         # Reentrant, for a signal's handler may call while its own thread is writing a frame.
         self._pen = threading.RLock()
@@ -56,20 +57,20 @@ class Outbox:
         for piece in apart:
             size += piece.buffer.nbytes
         self.size += size  # first, for as soon as it is there it may be written, and be no more
-        self._queue.extend((frame, *apart))  # in one step, for they belong together
+        self.queue.extend((frame, *apart))  # in one step, for they belong together
 
     def send(self, sending: Sending) -> bool:
         """Add to the queue and write what can be written; return what `flush` does."""
         frame, apart = sending
         # The system writes so little either whole or not at all: nothing to note, then.
-        if not apart and len(frame) <= PIPE_BUF and not self._queue:
+        if not apart and len(frame) <= PIPE_BUF and not self.queue:
             try:
                 if self._try_pen(False):
-                    if not self._queue:
+                    if not self.queue:
                         write(self._descriptor, frame)
                         self._lay_down()
                         # Somebody may have come meanwhile, and gone.
-                        return not self._queue or self.flush()
+                        return not self.queue or self.flush()
                     self._lay_down()
             except BlockingIOError:
                 self._lay_down()
@@ -87,7 +88,7 @@ class Outbox:
 
         That is so where the other end takes no more now, or, `is_broken`, for ever.
         """
-        if not self._queue:
+        if not self.queue:
             return True
         # Held, for a signal's handler that calls would wait for what cannot be sent meanwhile.
         with SignalsHeld():
@@ -96,7 +97,7 @@ class Outbox:
             had_pen = self._has_pen()  # further out, for a single frame
             done = True
             try:
-                while done and self._queue and self._try_pen(False):
+                while done and self.queue and self._try_pen(False):
                     self._is_writing = True
                     done = self._write_all()
                     self._is_writing = False
@@ -108,12 +109,12 @@ class Outbox:
             return done
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def descriptor(self) -> int:
         """What to wait for before there is more that can be written."""
-        queue = self._queue
+        queue = self.queue
         try:
             at_socket = type(queue[0]) is Apart
         except IndexError:
@@ -132,8 +133,8 @@ class Outbox:
         """Write the queue; return False where there is something left that cannot be written."""
         try:
             self._settle()
-            while self._queue and not self.is_broken:
-                if not self._write(self._queue[0]):
+            while self.queue and not self.is_broken:
+                if not self._write(self.queue[0]):
                     return False
                 self._settle()
             self.size = 0
@@ -142,13 +143,13 @@ class Outbox:
         except OSError:
             self.is_broken = True
         if self.is_broken:
-            self._queue.clear()
+            self.queue.clear()
             self._written.clear()
         return not self.is_broken
 
     def _write(self, piece: Any) -> bool:
         """Write of the queue, whose head is `piece`, what can be written; say whether to go on."""
-        queue = self._queue
+        queue = self.queue
         if type(piece) is Apart:
             assert self._ends.socket is not None  # noqa: S101  # else nothing travels so
             return send_some(self._ends.socket, piece, self._written)
@@ -162,7 +163,7 @@ class Outbox:
     def _settle(self) -> None:
         """Take from the queue what has been written."""
         while self._written:
-            piece = self._queue[0]
+            piece = self.queue[0]
             count = self._written[0]
             rest: Any
             if type(piece) is Apart:
@@ -174,9 +175,9 @@ class Outbox:
             self.moved += size
             self.size -= size
             if rest is None:
-                del self._queue[0]
+                del self.queue[0]
             else:
-                self._queue[0] = rest
+                self.queue[0] = rest
             if size < count:
                 self._written[0] = count - size
             else:

@@ -41,7 +41,7 @@ class Wire:
         self.receiver = Receiver(self.far)
 
     def put(self, *pieces: Apart) -> None:
-        self.outbox._queue.extend(pieces)
+        self.outbox.queue.extend(pieces)
 
     def take(self, size: int, via: str) -> Any:
         """Return the next buffer, writing and reading in turns."""
