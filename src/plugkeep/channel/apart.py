@@ -6,6 +6,7 @@ Nothing here waits. Sending and receiving go on where they were left, at any byt
 from __future__ import annotations
 
 import socket as sockets
+from collections.abc import Callable
 from typing import Final
 
 from plugkeep.channel import _memory
@@ -64,7 +65,7 @@ def rest_of(piece: Apart, count: int) -> Apart | None:
     """Return what is left of `piece` once `count` bytes of it are written; None: it is sent."""
     if piece.file is not None or count == piece.buffer.nbytes:
         return None
-    return piece._replace(buffer=piece.buffer[count:])
+    return Apart(piece.buffer[count:], piece.via)
 
 
 class Receiver:
@@ -76,6 +77,7 @@ class Receiver:
         self._content: bytes | OSError | None = None
         self._free = memoryview(b"")  # the part of it that is still to be filled
         self._left = 0  # so many bytes are still to come
+        self._fresh: Callable[[int], tuple[bytes, memoryview]] | None = None
 
     def receive(self, wanted: Wanted) -> bytes | memoryview | OSError | None:
         """Take some of the buffer that is `wanted`; return it once it is there.
@@ -104,9 +106,11 @@ class Receiver:
     def _begin(self, size: int) -> None:
         self._left = size
         try:
-            from plugkeep.wire.fresh import fresh
+            if self._fresh is None:
+                from plugkeep.wire.fresh import fresh
 
-            self._content, self._free = fresh(size)
+                self._fresh = fresh
+            self._content, self._free = self._fresh(size)
         except (MemoryError, OSError, ImportError) as error:  # also of the first import
             self._content = OSError(f"there is no room for its {size} bytes ({error})")
             self._free = memoryview(b"")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -67,7 +67,7 @@ LONGEST_MS: Final = 10**12
 Codec = Ndjson | Frames
 
 
-class Apart(NamedTuple):
+class Apart(Struct):
     """A buffer that is to be sent on the socket, right after the frame that announces it."""
 
     buffer: memoryview

@@ -11,7 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -55,7 +55,7 @@ _SHORT: Final = len(_HEADERS)
 _read_header = HEADER.unpack_from
 
 
-class Wanted(NamedTuple):
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """A buffer that is to be taken from the socket before the next message can come out."""
 
     size: int
@@ -289,12 +289,17 @@ class Frames:
             raise ProtocolViolationError(
                 f"a message announces {len(announced)} buffers; {MAX_BUFFER_COUNT} may be"
             )
-        sizes = [_size(entry) for entry in announced]
-        if sum(sizes) > self._max_buffers:
+        apart = expected = 0
+        for entry in announced:
+            if type(entry) is int:
+                expected += _size(entry)
+            else:
+                apart += _size(entry)
+        if apart + expected > self._max_buffers:
             raise ProtocolViolationError(
-                f"a message announces {sum(sizes)} bytes of buffers; {self._max_buffers} may be"
+                f"a message announces {apart + expected} bytes of buffers; "
+                f"{self._max_buffers} may be"
             )
-        expected = sum(entry for entry in announced if type(entry) is int)
         if expected != len(inline):
             raise ProtocolViolationError(
                 f"a frame holds {len(inline)} bytes of buffers, and announces {expected}"
@@ -304,8 +309,8 @@ class Frames:
             if type(entry) is int:
                 announced[index] = bytes(inline[position : position + entry])
                 position += entry
-            elif sizes[index]:
-                announced[index] = Wanted(sizes[index], entry["via"])
+            elif size := entry["size"]:
+                announced[index] = Wanted(size, entry["via"])
                 self._missing.append(index)
             else:
                 announced[index] = b""  # there is nothing to wait for

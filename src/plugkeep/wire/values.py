@@ -84,6 +84,11 @@ class Packer:
 
         Raises Unsendable.
         """
+        kind = type(value)
+        if kind is tuple and (packed := self._pack_arguments(value)) is not None:
+            return packed
+        if (kind is bytes or kind is memoryview) and (view := self._large(value)) is not None:
+            return {MARK: 0}, [view]
         if not self._needs_work(value):
             return value, []
         work = _Work(self)
@@ -92,6 +97,29 @@ class Packer:
             work = _Work(self, escape=True)
             packed = work.walk(value, ())
         return packed, work.buffers
+
+    def _pack_arguments(self, values: tuple[Any, ...]) -> tuple[Any, list[memoryview]] | None:
+        """Do what `pack` does where there is little to do: for large bytes and plain values."""
+        packed: list[Any] = []
+        buffers: list[memoryview] = []
+        for value in values:
+            if type(value) in self.plain:
+                packed.append(value)
+            elif (view := self._large(value)) is not None:
+                packed.append({MARK: len(buffers)})
+                buffers.append(view)
+            else:
+                return None
+        return packed, buffers
+
+    def _large(self, value: Any) -> memoryview | None:
+        """Return a view of bytes that travel beside the message, and of nothing else."""
+        kind = type(value)
+        if (kind is bytes or kind is memoryview) and self.allow_buffers:
+            view = memoryview(value)
+            if view.nbytes >= APART and view.c_contiguous and view.format == "B":
+                return view if view.ndim == 1 else None
+        return None
 
     def examine(self, value: Any) -> None:
         """Raise Unsendable, saying where, if `value` holds anything that cannot travel.

@@ -387,14 +387,14 @@ def test_a_file_that_cannot_be_mapped_costs_one_buffer_only(
     assert descriptors() == before
 
 
-def test_a_buffer_without_room_is_passed_over(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_buffer_without_room_is_passed_over(wire: Wire) -> None:
     def refuse(_: int) -> tuple[bytes, memoryview]:
         raise MemoryError
 
     wire.put(Apart(memoryview(bytes(3 * MIB)), "socket"), Apart(memoryview(b"next"), "socket"))
-    with monkeypatch.context() as patch:
-        patch.setattr("plugkeep.wire.fresh.fresh", refuse)
-        found = wire.take(3 * MIB, "socket")
+    wire.receiver._fresh = refuse
+    found = wire.take(3 * MIB, "socket")
+    wire.receiver._fresh = None
     assert type(found) is OSError
     assert "no room for its 3145728 bytes" in str(found)
     assert wire.take(4, "socket") == b"next"
