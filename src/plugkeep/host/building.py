@@ -10,7 +10,7 @@ from plugkeep.config.model import rejected
 from plugkeep.config.typed import set_config
 from plugkeep.errors import LoadError, PluginError
 from plugkeep.host.granting import HostLoop, PluginGrants
-from plugkeep.host.required import give_required
+from plugkeep.host.required import asks_for, give_required
 from plugkeep.loaders import kind_of, load
 from plugkeep.loaders.isolation import isolate_spec
 from plugkeep.sandbox import Sandbox
@@ -53,13 +53,20 @@ class Fitting:
             misfits += [(("config", *key), message) for key, message in set_config(plugin, spec)]
         misfits += _set_timeouts(plugin, spec)
         give_required(plugin, self._registry, spec.name)
+        if asks_for(plugin, "host"):
+            from plugkeep.host.access import give_host
+
+            give_host(plugin, self._grants(spec))
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
 
     def _make(self, spec: PluginSpec) -> Plugin:
         if spec.isolation == "none" and kind_of(spec) != "exec":
             return load(spec)()
-        return isolate_spec(spec, PluginGrants(self._registry, spec, self._loop))
+        return isolate_spec(spec, self._grants(spec))
+
+    def _grants(self, spec: PluginSpec) -> PluginGrants:
+        return PluginGrants(self._registry, spec, self._loop)
 
     def _limited(self, spec: PluginSpec) -> PluginSpec:
         """Return `spec` with the host's limits where it has none; they matter to sandboxes only.

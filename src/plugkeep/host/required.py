@@ -39,5 +39,10 @@ class Required(Mapping[str, Any]):
 
 def give_required(plugin: object, registry: Registry, name: str) -> None:
     """Set `plugin.required` where the plugin has annotated it."""
-    if any("required" in get_annotations(owner) for owner in type(plugin).__mro__):
+    if asks_for(plugin, "required"):
         plugin.required = Required(registry, name)  # type: ignore[attr-defined]
+
+
+def asks_for(plugin: object, attribute: str) -> bool:
+    """Say whether the plugin has an annotation for `attribute`."""
+    return any(attribute in get_annotations(owner) for owner in type(plugin).__mro__)

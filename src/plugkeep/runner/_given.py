@@ -33,10 +33,11 @@ def _asks_for(plugin: object, attribute: str) -> bool:
 
 
 def _give_access(runner: Runner, granted: list[str]) -> None:
-    from plugkeep.runner._host import Granted, HostAccess
+    from plugkeep.channel.access import Granted
+    from plugkeep.runner._host import host_access
 
     plugin: Any = runner.plugin
-    host = HostAccess(runner.channel, tuple(granted))
+    host = host_access(runner.channel, tuple(granted))
     if _asks_for(plugin, "host"):
         plugin.host = host
     if _asks_for(plugin, "required"):

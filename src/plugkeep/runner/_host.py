@@ -1,18 +1,21 @@
-"""The plugin's way to its host: what has been granted to it, by name."""
+"""Calling, from a plugin in a process of its own, what its host has granted it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from plugkeep.channel.access import HostAccess
 from plugkeep.channel.calling import PLAIN, Caller, Options
-from plugkeep.channel.calls import Calls
-from plugkeep.errors import PluginError, did_you_mean
+from plugkeep.errors import PluginError
 from plugkeep.wire.messages import HOST, ErrorObject
 
 if TYPE_CHECKING:
     from plugkeep.channel.channel import Channel
+
+
+def host_access(channel: Channel, granted: tuple[str, ...]) -> HostAccess:
+    """Return the way to the host at the other end of `channel`, which has `granted` so much."""
+    return HostAccess(lambda prefix: _Granting(channel, prefix, granted), lambda: granted)
 
 
 class _Granting(Caller):
@@ -20,7 +23,7 @@ class _Granting(Caller):
 
     def __init__(self, channel: Channel, prefix: str, granted: tuple[str, ...]) -> None:
         super().__init__(channel, "host", lambda: granted)
-        self._prefix = prefix
+        self._prefix = HOST + prefix
 
     def call(self, method: str, args: Any, kwargs: Any, options: Options = PLAIN) -> Any:
         name = f"{self._prefix}{method}".removesuffix(".")  # "": the capability itself
@@ -48,86 +51,3 @@ class _Granting(Caller):
         raised.message = f"{method!r}: {error.message}"
         raised.args = (raised.message,)
         return raised
-
-
-class _Access(Calls):
-    """Something of the host's that can be called."""
-
-    def __init__(self, channel: Channel, prefix: str, granted: tuple[str, ...]) -> None:
-        self._prefix = prefix
-        self._granted = granted
-        self._channel = channel
-        self._caller = _Granting(channel, prefix, granted)
-        self._call = self._caller.call
-        self._options = PLAIN
-
-    @property
-    def methods(self) -> None:
-        """Not known: a host tells the names that it has granted, and no more."""
-
-
-class HostAccess(_Access):
-    """The host, as far as it has granted anything: ``self.host.library.read(x)``.
-
-    ``call("library.read", x)`` and the other ways to call, as sandboxes have them, are here, too.
-    """
-
-    def __init__(self, channel: Channel, granted: tuple[str, ...]) -> None:
-        super().__init__(channel, HOST, granted)
-
-    def __getattr__(self, name: str) -> Capability:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self.capability(name)
-
-    def capability(self, name: str) -> Capability:
-        """Return what is granted as `name`; calling it says whether it is."""
-        return Capability(self._channel, f"{HOST}{name}.", self._granted)
-
-    def __iter__(self) -> Iterator[str]:
-        """Return the names of what has been granted."""
-        return iter(self._granted)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._granted
-
-    def __repr__(self) -> str:
-        return f"<host that grants {', '.join(self._granted) or 'nothing'}>"
-
-
-class Capability(_Access):
-    """Something that the host has granted: to be called, or with methods to be called."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it, where it is a function."""
-        return self._caller.call("", args, kwargs)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return partial(self.call, name)
-
-    def __repr__(self) -> str:
-        return f"<{self._prefix.removesuffix('.')}>"
-
-
-class Granted(Mapping[str, Capability]):
-    """What a plugin requires, by name."""
-
-    def __init__(self, plugin: str, host: HostAccess) -> None:
-        self._plugin = plugin
-        self._host = host
-
-    def __getitem__(self, name: str) -> Capability:
-        if name in self._host:
-            return self._host.capability(name)
-        raise KeyError(
-            f"plugin {self._plugin!r} has not been granted {name!r}"
-            f"{did_you_mean(name, self._host)}; add it to its requires to reach it"
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._host)
-
-    def __len__(self) -> int:
-        return len(tuple(self._host))

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from plugkeep.channel.calling import PLAIN, Caller
 from plugkeep.channel.channel import Channel
+from plugkeep.errors import ConfigError, RemoteError
 from plugkeep.sandbox._host_end import HostEnd
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from plugkeep.sandbox.granting import Grants
     from plugkeep.wire.messages import Id
 
+#: What our own runner raises where the plugin's configuration is not what the plugin asks for.
+_MISCONFIGURED = f"{ConfigError.__module__}.{ConfigError.__qualname__}"
 _STOP_LINE = b'{"cmd":"stop"}\n'
 
 
@@ -93,6 +96,9 @@ class Link:
         channel does where the plugin has gone.
         """
         _, error = self._ask(START, {"config": config, "host": self.end.granted}, deadline)
+        if isinstance(error, RemoteError) and error.type == _MISCONFIGURED:
+            text = f"plugin {self.caller.plugin!r}: {error.remote_message}"
+            return ConfigError(text, plugin=self.caller.plugin)
         return error
 
     def stop(self, deadline: float) -> PluginError | None:
