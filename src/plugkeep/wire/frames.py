@@ -85,6 +85,9 @@ class Frames:
         self._max_buffers = max_buffers
         self._partial = bytearray()
         self._needed = 0  # so many bytes there must be before there is more to be read
+        #: Whether something is left from before, or wanted; also after a message with buffers, for
+        #: it is likely that such a one comes next, and to find that out again would take longer.
+        self._is_special = False
         self._incomplete: Message | None = None  # it awaits buffers,
         self._missing: deque[int] = deque()  # these of its list
         self._plain = self.packer.plain
@@ -150,12 +153,7 @@ class Frames:
         Else None, and nothing has happened: `receive` it.
         """
         size = len(data) - HEADER_SIZE
-        if (
-            not 0 < size < _SHORT
-            or data[:HEADER_SIZE] != _HEADERS[size]
-            or self._partial
-            or self.wanted
-        ):
+        if not 0 < size < _SHORT or data[:HEADER_SIZE] != _HEADERS[size] or self._is_special:
             return None
         try:
             return self._decode_request(data[HEADER_SIZE:])  # type: ignore[no-any-return]
@@ -165,12 +163,7 @@ class Frames:
     def plain_answer(self, data: bytes) -> PlainAnswer | None:
         """Return the answer that `data` is, in the manner of `plain_request`."""
         size = len(data) - HEADER_SIZE
-        if (
-            not 0 < size < _SHORT
-            or data[:HEADER_SIZE] != _HEADERS[size]
-            or self._partial
-            or self.wanted
-        ):
+        if not 0 < size < _SHORT or data[:HEADER_SIZE] != _HEADERS[size] or self._is_special:
             return None
         try:
             return self._decode_answer(data[HEADER_SIZE:])  # type: ignore[no-any-return]
@@ -239,6 +232,7 @@ class Frames:
         # To copy a small part takes less time than to make a view of it.
         source: Any = data if end <= _SMALL else memoryview(data)
         self._needed = 0
+        is_special = self._is_special
         while (start := position + HEADER_SIZE) <= end:
             length, message_length, flags = _read_header(data, position)
             if length != message_length or length > self._max_message or flags:
@@ -251,13 +245,15 @@ class Frames:
                 message: Message = self._decode(source[start : start + message_length])
             except UNDECODABLE as error:
                 raise _no_message(source[start : start + message_length], error) from error
-            if message.buffers is not UNSET or length != message_length:
+            is_special = message.buffers is not UNSET or length != message_length
+            if is_special:
                 self._attach(message, memoryview(data)[start + message_length : position])
                 if self.wanted:
                     break
             messages.append(message)
         if position < end:
             self._partial += source[position:]
+        self._is_special = is_special or position < end
         return messages
 
     def _check_patience(self) -> None:
