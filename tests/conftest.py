@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ PATIENCE = 5.0
 # A shared machine is no place for deadlines; CI tries the same examples at every run.
 settings.register_profile("plugkeep", deadline=None, derandomize=NO_SKIPS)
 settings.load_profile("plugkeep")
+
+# A shell has what it starts in the background ignore Ctrl-C; the tests of that need the usual.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

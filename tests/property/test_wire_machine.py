@@ -74,7 +74,7 @@ class End:
         wanted = self.connection.codec.wanted
         if wanted:
             piece = self.socket.popleft()
-            assert (piece.buffer.nbytes, piece.via) == wanted
+            assert (piece.buffer.nbytes, piece.via) == (wanted.size, wanted.via)
             events = self.connection.supply(bytes(piece.buffer))
         else:
             data = bytes(self.pipe[:count])

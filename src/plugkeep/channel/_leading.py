@@ -258,9 +258,9 @@ class Leading(Reading):
         descriptors = [descriptor for descriptor, _ in ready]
         if self.outbox:
             self._flush()
-        if self._nudged in descriptors:
+        if self.ends.nudged in descriptors:
             with suppress(BlockingIOError):
-                os.eventfd_read(self._nudged)
+                os.eventfd_read(self.ends.nudged)
         if self.descriptor in descriptors:
             self.read()
         elif self._exit_fd in descriptors:

@@ -81,7 +81,7 @@ class Reading:
         self._messages: deque[Message | Noise] = deque()
         self._receiver: Receiver | None = None
         # Ends the wait of whoever reads: what they wait for has come in another way.
-        self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        ends.open_nudged()
         self._polls: dict[int, Callable[[int | None], list[tuple[int, int]]]] = {}
         connection.reserve = _reserve
 
@@ -203,15 +203,15 @@ class Reading:
     def _poller(self) -> select.poll:
         poller = select.poll()
         poller.register(self.descriptor, select.POLLIN)
-        poller.register(self._nudged, select.POLLIN)
+        poller.register(self.ends.nudged, select.POLLIN)
         if self._exit_fd >= 0:
             poller.register(self._exit_fd, select.POLLIN)
         return poller
 
     def nudge(self) -> None:
         """Have whoever reads look around."""
-        if self._nudged >= 0:
-            os.eventfd_write(self._nudged, 1)
+        if self.ends.nudged >= 0:
+            os.eventfd_write(self.ends.nudged, 1)
 
     # --- telling --------------------------------------------------------------------------
 

@@ -52,6 +52,15 @@ class Binding:
         parameters = self.signature.parameters.values() if self.signature else ()
         return None if all(_says_nothing(each.annotation) for each in parameters) else set()
 
+    @cached_property
+    def _counts(self) -> range:
+        """How many positional arguments are right by themselves."""
+        parameters = self.signature.parameters.values() if self.signature else ()
+        if any(each.kind not in _BY_POSITION for each in parameters):
+            return range(0)  # the signature knows better
+        required = sum(each.default is each.empty for each in parameters)
+        return range(required, len(parameters) + 1)
+
     def params(self) -> list[str] | None:
         """Return the parameters as the ready object has them; None: they are not known."""
         if self.signature is None:
@@ -89,7 +98,7 @@ class Binding:
 
     def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Raise InvalidArgumentsError for arguments that are missing, too many or unknown."""
-        if self.signature is None:
+        if self.signature is None or (not kwargs and len(args) in self._counts):
             return
         try:
             self.signature.bind(*args, **kwargs)

@@ -6,10 +6,10 @@ threads; see `_leading` for what happens where there are several.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from os import read
 from select import POLLIN
@@ -35,6 +35,8 @@ _LITTLE = (4 * 1024,)  # for a single small answer
 _MUCH = (READ_SIZE,)
 #: So many reads take all that any pipe holds.
 _LEFT_BEHIND = 100
+#: Seconds that event loops have to let go of a channel which is closed, and between two looks.
+_LOOPS_PATIENCE, _LOOPS_PAUSE = 0.2, 0.0005
 
 #: On behalf of which call of the other end's this runs: the channel, and the number.
 serving: ContextVar[tuple[Channel, Id] | None] = ContextVar("serving", default=None)
@@ -355,13 +357,24 @@ class Channel(Leading):
         if self._thread is not None:
             self._thread.leave(self)
         self._is_closing = True
-        for key, side in list(self.loops.items()):
-            try:
-                side.ask_to_stop()
-            except RuntimeError:  # that loop has been closed itself
-                self.loops.pop(key, None)
+        self._part_from_loops()
         self.dozing = True  # so that whoever reads looks when it goes
         self._hand_over()
+
+    def _part_from_loops(self) -> None:
+        """Have event loops let go of the descriptors, and wait a moment until they have.
+
+        One that is just being closed may have taken the request and never come to it.
+        """
+        for side in list(self.loops.values()):
+            with suppress(RuntimeError):  # that loop has been closed
+                side.ask_to_stop()
+        until = time.monotonic() + _LOOPS_PATIENCE
+        while self.loops and time.monotonic() < until:
+            for key, side in list(self.loops.items()):
+                if side.is_closed:
+                    self.loops.pop(key, None)
+            time.sleep(_LOOPS_PAUSE if self.loops else 0)
 
     def _hand_over(self) -> None:
         if not self._is_closing:
@@ -369,8 +382,6 @@ class Channel(Leading):
         elif not self.loops and self._try_lead(False):
             try:
                 self.ends.close()
-                os.close(self._nudged)
-                self._nudged = -1
                 self.dozing = False
             finally:
                 self._release()

@@ -23,6 +23,8 @@ class Ends:
     socket: sockets.socket | None = None
     #: Reads the same pipe as `read` does, but waits; -1: there is none.
     patient: int = -1
+    #: An event descriptor that ends the wait of whoever reads; -1: there is none.
+    nudged: int = -1
 
     def open_patient(self) -> None:
         """Open `patient`, where that can be done: it takes a pipe, and a mounted ``/proc``."""
@@ -44,10 +46,21 @@ class Ends:
                 finally:
                     os.close(sink)
 
+    def open_nudged(self) -> int:
+        """Open `nudged`, and return it."""
+        self.nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return self.nudged
+
     def close(self) -> None:
         """Close all. Calling it again is harmless."""
-        for descriptor in {self.read, self.write, self.patient} - {-1}:
+        descriptors = {self.read, self.write, self.patient, self.nudged} - {-1}
+        self.read = self.write = self.patient = self.nudged = -1
+        for descriptor in descriptors:
             os.close(descriptor)
-        self.read = self.write = self.patient = -1
         if self.socket is not None:
             self.socket.close()
+
+    def __del__(self) -> None:
+        # Whoever was to close them may be an event loop that has come to its own end since.
+        with suppress(OSError):
+            self.close()

@@ -13,6 +13,7 @@ from plugkeep.channel.calling import PLAIN, Caller
 from plugkeep.channel.channel import Channel
 from plugkeep.errors import ConfigError, RemoteError
 from plugkeep.sandbox._host_end import HostEnd
+from plugkeep.sandbox._life import STOP_MESSAGE
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
 from plugkeep.wire.frames import Frames
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 #: What our own runner raises where the plugin's configuration is not what the plugin asks for.
 _MISCONFIGURED = f"{ConfigError.__module__}.{ConfigError.__qualname__}"
-_STOP_LINE = b'{"cmd":"stop"}\n'
 
 
 class Fate(Protocol):
@@ -109,7 +109,7 @@ class Link:
         self.end.cancel_all()  # the plugin may be waiting for their answers
         is_known, error = self._ask(STOP, {}, deadline)
         if not is_known and self.announcement.level == 1:
-            self.channel.post((_STOP_LINE, ()))
+            self.channel.post((STOP_MESSAGE, ()))
         return error
 
     def close(self) -> None:

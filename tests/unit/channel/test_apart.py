@@ -9,6 +9,7 @@ import gc
 import os
 import resource
 import select
+import signal
 import socket as sockets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from plugkeep import signals
 from plugkeep.channel import apart
 from plugkeep.channel.apart import Receiver, reserve, socket_pair
 from plugkeep.channel.ends import Ends
@@ -429,6 +431,9 @@ def interrupted_at(step: int, function: Callable[[], object]) -> bool:
     """Call `function`, raising at its line number `step`; return whether it had so many."""
     import sys
 
+    # Also raised where no signal's handler could, such as between the end of a block that holds
+    # them back and their return; so they are put back here.
+    handlers = {number: signal.getsignal(number) for number in signals._SIGNALS}
     left = step
 
     def trace(frame: Any, event: str, _: Any) -> Any:
@@ -449,6 +454,9 @@ def interrupted_at(step: int, function: Callable[[], object]) -> bool:
         return True
     finally:
         sys.settrace(before)
+        signals._innermost = None
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return False
 
 
