@@ -8,6 +8,7 @@ from collections import abc
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from functools import update_wrapper
 from inspect import Parameter, Signature
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from plugkeep.errors import (
@@ -57,12 +58,32 @@ class Member(NamedTuple):
     result: Any
 
 
+class Proxy:
+    """What looks like a protocol. Derived, for each protocol, by `proxy_class`."""
+
+    __slots__ = ("_calls", "_views")
+    _has_views = False  # whether any method is to return memoryviews
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        if self._has_views:
+            self._views = calls.using(buffers="memoryview")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.removesuffix('Proxy')} of {_named(self._calls)}>"
+
+
 def proxy(protocol: ProtocolOf[T], calls: Calls) -> T:
     """Return an object with the methods of `protocol`, each of which calls that of `calls`.
 
     Raises InvalidPluginError listing everything that does not fit, TypeError for what is no
     protocol of methods alone.
     """
+    return cast("T", proxy_class(protocol, calls)(calls))
+
+
+def proxy_class(protocol: Any, calls: Calls) -> type[Proxy]:
+    """Return the class of what `proxy` returns; it holds nothing of `calls` itself."""
     members = members_of(protocol)
     if problems := misfits(members, calls.methods):
         listed = "".join(f"\n  {problem}" for problem in problems)
@@ -70,20 +91,24 @@ def proxy(protocol: ProtocolOf[T], calls: Calls) -> T:
             f"{_named(calls)} does not fit {_name(protocol)}:{listed}",
             plugin=getattr(calls, "name", None),
         )
-    methods = {member.name: _method(member, calls) for member in members}
-    kind = type(f"{_name(protocol)}Proxy", (), {"__slots__": (), "__doc__": protocol.__doc__})
-    for name, method in methods.items():
-        setattr(kind, name, method)
-    setattr(kind, "__repr__", lambda _: f"<{_name(protocol)} of {_named(calls)}>")  # noqa: B010
-    return cast("T", kind())
+    body: dict[str, Any] = {member.name: _method(member) for member in members}
+    body |= {"__slots__": (), "__doc__": protocol.__doc__}
+    body["_has_views"] = any(buffer_form(member.result) == "memoryview" for member in members)
+    return type(f"{_name(protocol)}Proxy", (Proxy,), body)
+
+
+def proxy_class_if_fit(protocol: Any, calls: Calls) -> type[Proxy] | None:
+    """Return what `proxy_class` does; None where that does not fit, or has more than methods."""
+    try:
+        return proxy_class(protocol, calls)
+    except (InvalidPluginError, UnfitProtocolError):
+        return None
 
 
 def proxy_if_fit(protocol: ProtocolOf[T], calls: Calls) -> T | None:
-    """Return what `proxy` does; None for what does not fit, or is no protocol of methods alone."""
-    try:
-        return proxy(protocol, calls)
-    except (InvalidPluginError, UnfitProtocolError):
-        return None
+    """Return what `proxy` does; None where that does not fit, or has more than methods."""
+    kind = proxy_class_if_fit(protocol, calls)
+    return None if kind is None else cast("T", kind(calls))
 
 
 # --- what the protocol says -------------------------------------------------------------------
@@ -224,21 +249,21 @@ def _takes_by_name(there: Signature, name: str, other: Parameter | None, kind: A
 # --- the methods ------------------------------------------------------------------------------
 
 
-def _method(member: Member, calls: Calls) -> Callable[..., Any]:
+def _method(member: Member) -> Callable[..., Any]:
     """Return what calls `member`, to be a method of the proxy."""
-    if buffer_form(member.result) == "memoryview":
-        calls = calls.using(buffers="memoryview")
-    call = _CALLERS[member.way](calls, member, converter(member.result))
+    calls_of = attrgetter("_views" if buffer_form(member.result) == "memoryview" else "_calls")
+    call = _CALLERS[member.way](member, converter(member.result))
     fits = _quick_check(member.signature)
     signature, name = member.signature, member.name
 
-    def method(_self: object, /, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Proxy, /, *args: Any, **kwargs: Any) -> Any:
+        calls = calls_of(self)
         if not fits(args, kwargs):
             try:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise InvalidArgumentsError(f"{_named(calls)}, method {name!r}: {error}") from None
-        return call(args, kwargs)
+        return call(calls, args, kwargs)
 
     return update_wrapper(method, member.function)
 
@@ -271,10 +296,10 @@ def _quick_check(signature: Signature) -> Callable[[tuple[Any, ...], dict[str, A
     return fits
 
 
-def _converted(calls: Calls, member: Member, convert: Converter) -> Converter:
+def _converted(member: Member, convert: Converter) -> Callable[[Calls, Any], Any]:
     """Return `convert`, its errors saying what was answered by whom."""
 
-    def checked(value: Any) -> Any:
+    def checked(calls: Calls, value: Any) -> Any:
         try:
             return convert(value)
         except ConversionError as error:
@@ -288,44 +313,48 @@ def _converted(calls: Calls, member: Member, convert: Converter) -> Converter:
     return checked
 
 
-def _caller(calls: Calls, member: Member, convert: Converter) -> Callable[..., Any]:
-    name, call, checked = member.name, calls.call, _converted(calls, member, convert)
-    return lambda args, kwargs: checked(call(name, *args, **kwargs))
+#: Calls a method, with these arguments.
+_Caller = Callable[["Calls", tuple[Any, ...], dict[str, Any]], Any]
 
 
-def _acaller(calls: Calls, member: Member, convert: Converter) -> Callable[..., Any]:
-    checked = _converted(calls, member, convert)
+def _caller(member: Member, convert: Converter) -> _Caller:
+    name, checked = member.name, _converted(member, convert)
+    return lambda calls, args, kwargs: checked(calls, calls.call(name, *args, **kwargs))
 
-    async def acall(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return checked(await calls.acall(member.name, *args, **kwargs))
+
+def _acaller(member: Member, convert: Converter) -> _Caller:
+    checked = _converted(member, convert)
+
+    async def acall(calls: Calls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return checked(calls, await calls.acall(member.name, *args, **kwargs))
 
     return acall
 
 
-def _streamer(calls: Calls, member: Member, convert: Converter) -> Callable[..., Any]:
-    checked = _converted(calls, member, convert)
+def _streamer(member: Member, convert: Converter) -> _Caller:
+    checked = _converted(member, convert)
 
-    def values(stream: Any) -> Generator[Any, None, Any]:
+    def values(calls: Calls, stream: Any) -> Generator[Any, None, Any]:
         with stream:
             for value in stream:
-                yield checked(value)
+                yield checked(calls, value)
             return stream.result
 
-    return lambda args, kwargs: values(calls.stream(member.name, *args, **kwargs))
+    return lambda calls, args, kwargs: values(calls, calls.stream(member.name, *args, **kwargs))
 
 
-def _astreamer(calls: Calls, member: Member, convert: Converter) -> Callable[..., Any]:
-    checked = _converted(calls, member, convert)
+def _astreamer(member: Member, convert: Converter) -> _Caller:
+    checked = _converted(member, convert)
 
-    async def values(stream: Any) -> AsyncIterator[Any]:
+    async def values(calls: Calls, stream: Any) -> AsyncIterator[Any]:
         async with stream:
             async for value in stream:
-                yield checked(value)
+                yield checked(calls, value)
 
-    return lambda args, kwargs: values(calls.astream(member.name, *args, **kwargs))
+    return lambda calls, args, kwargs: values(calls, calls.astream(member.name, *args, **kwargs))
 
 
-_CALLERS: Mapping[Way, Callable[[Calls, Member, Converter], Callable[..., Any]]] = {
+_CALLERS: Mapping[Way, Callable[[Member, Converter], _Caller]] = {
     "call": _caller,
     "acall": _acaller,
     "stream": _streamer,

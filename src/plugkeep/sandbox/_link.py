@@ -6,6 +6,7 @@ import math
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 from msgspec import UNSET
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from plugkeep.channel.announcement import Announcement
     from plugkeep.channel.ends import Ends
     from plugkeep.channel.io_thread import IoThread
+    from plugkeep.channel.proxies import Proxy
     from plugkeep.errors import PluginError, ProtocolViolationError
     from plugkeep.sandbox.granting import Grants
     from plugkeep.wire.messages import Id
@@ -74,6 +76,8 @@ class Link:
         received: bytes,
     ) -> None:
         self.announcement = announcement
+        #: Of each protocol that was asked for, the class of the proxies; None: it does not fit.
+        self.proxies: WeakKeyDictionary[Any, type[Proxy] | None] = WeakKeyDictionary()
         codec = Frames(announcement.codec) if announcement.level == 2 else Ndjson()
         self.end = HostEnd(plugin, grants, fate.lost)
         self.channel = self.end.channel = channel = _HostChannel(

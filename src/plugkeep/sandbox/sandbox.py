@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from plugkeep.channel.calls import Calls
 from plugkeep.errors import AlreadyStartedError, NotStartedError, PluginError, SandboxError
@@ -19,8 +19,12 @@ from plugkeep.sandbox._life import Life, Outcome
 from plugkeep.signals import SignalsHeld
 
 if TYPE_CHECKING:
-    from plugkeep.channel.announcement import Announcement, Method
+    from plugkeep.channel.announcement import Method
+    from plugkeep.plugin import ProtocolOf
+    from plugkeep.sandbox._link import Link
     from plugkeep.sandbox.granting import Grants
+
+T = TypeVar("T")
 
 #: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
 _START: dict[State, State | str] = {
@@ -81,19 +85,33 @@ class Sandbox(Calls):
     @property
     def methods(self) -> Mapping[str, Method] | None:
         """What the plugin has announced, by name; None: that is not known, or it does not run."""
-        said = self._announcement
-        return None if said is None else said.methods
+        link = self._link
+        return None if link is None else link.announcement.methods
 
     @property
     def version(self) -> str | None:
         """The plugin's version, where it has said which and runs."""
-        said = self._announcement
-        return None if said is None else said.version
+        link = self._link
+        return None if link is None else link.announcement.version
+
+    def implementing(self, protocol: ProtocolOf[T]) -> T | None:
+        """See `Calls.implementing`; whether it fits is found out once, until the plugin ends."""
+        link = self._link
+        if link is None or not getattr(protocol, "_is_protocol", False):
+            return None
+        if link.announcement.methods is None:
+            return None
+        if protocol not in link.proxies:
+            from plugkeep.channel.proxies import proxy_class_if_fit
+
+            link.proxies[protocol] = proxy_class_if_fit(protocol, self)
+        kind = link.proxies[protocol]
+        return None if kind is None else cast("T", kind(self))
 
     @property
-    def _announcement(self) -> Announcement | None:
+    def _link(self) -> Link | None:
         life = self._life
-        return None if life is None or life.link is None else life.link.announcement
+        return None if life is None else life.link
 
     @property
     def pid(self) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import pytest
 
 from plugkeep import Registry
+from plugkeep.channel import proxies
 from plugkeep.errors import InvalidArgumentsError, InvalidPluginError, InvalidResponseError
 from plugkeep.plugin import Plugin
 from plugkeep.sandbox import Sandbox
@@ -244,3 +247,55 @@ def test_registries_find_capabilities_in_sandboxes(isolated: Any) -> None:
 
     with registry:
         assert list(registry.providing(Other)) == []
+
+
+def test_what_fits_is_found_out_once_for_each_life(
+    isolated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Any] = []
+    members_of = proxies.members_of
+
+    def noting(protocol: Any) -> Any:
+        looked.append(protocol)
+        return members_of(protocol)
+
+    monkeypatch.setattr(proxies, "members_of", noting)
+    registry = Registry()
+    registry.register(isolated(METHODS))
+    with registry:
+        first, second = registry.capability("shop", Clock), registry.capability("shop", Clock)
+        assert first is not None
+        assert second is not None
+        assert looked == [Clock]
+    isolated("@expose\ndef when(self, zone): return None")  # the same file, written anew
+    with registry:
+        assert registry.capability("shop", Clock) is None
+        assert registry.capability("shop", Clock) is None
+    assert looked == [Clock, Clock]
+
+
+def test_a_protocol_is_not_kept_by_what_was_asked_for_it(shop: Sandbox) -> None:
+    @runtime_checkable
+    class Passing(Protocol):
+        def when(self) -> datetime: ...
+
+    assert shop.implementing(Passing) is not None
+    gone = weakref.ref(Passing)
+    del Passing
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_sandbox_that_was_asked_for_a_protocol_ends_with_its_last_user(isolated: Any) -> None:
+    sandbox = isolated(METHODS)
+    sandbox.start()
+    clock = sandbox.implementing(Clock)
+    gone = weakref.ref(sandbox)
+    del sandbox
+    assert clock.when().year == 2026  # it is a user, too
+    gc.disable()
+    try:
+        del clock
+        assert gone() is None
+    finally:
+        gc.enable()
