@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from plugkeep.config.model import rejected
 from plugkeep.config.typed import set_config
-from plugkeep.errors import LoadError, PluginError
+from plugkeep.errors import ConfigError, LoadError, PluginError
 from plugkeep.host.granting import HostLoop, PluginGrants
 from plugkeep.host.required import asks_for, give_required
 from plugkeep.loaders import kind_of, load
-from plugkeep.loaders.isolation import isolate_spec
+from plugkeep.loaders.isolation import isolate_spec, rehearse
 from plugkeep.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -59,6 +59,18 @@ class Fitting:
             give_host(plugin, self._grants(spec))
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
+
+    def rehearse(self, spec: PluginSpec) -> None:
+        """Raise ConfigError where a process of its own, if it has one, could not have the plugin.
+
+        It is loaded and configured in such a process, and not started.
+        """
+        try:
+            if spec.isolation != "none":
+                rehearse(self._limited(spec))
+        except PluginError as error:
+            self.note(spec, ("config" if isinstance(error, ConfigError) else "source",), error)
+        self.raise_problems()
 
     def _make(self, spec: PluginSpec) -> Plugin:
         if spec.isolation == "none" and kind_of(spec) != "exec":

@@ -79,7 +79,7 @@ class Host:
 
         Raises ConfigError listing every problem.
         """
-        fitting = Fitting(self._config, self.registry, self._loop)
+        fitting = self._fitting()
         populate(self.registry, specs, fitting)
         fitting.raise_problems()
         self._specs.update((spec.name, spec) for spec in specs)
@@ -170,12 +170,17 @@ class Host:
 
         Its configuration is the same. It and those that require it are stopped before and started
         after if they were running; a failed plugin is started, too. A ``file:`` source is
-        executed again; of a module that can be imported only the factory is called again.
+        executed again; of a module that can be imported only the factory is called again. Where
+        the plugin has a process of its own, another one loads and configures it first, to see
+        whether it can.
 
-        Raises ConfigError, having changed nothing, if the source cannot be loaded now; and
-        otherwise what `restart` does.
+        Raises ConfigError, having changed nothing, if the source cannot be loaded now, or does
+        not take the configuration; and otherwise what `restart` does, which says what is left.
         """
-        self._do(name, self._reloading(name))
+        spec = self._spec_of(name)
+        self._fitting().rehearse(spec)
+        with self._telling_what_is_left(name):
+            self._do(name, self._reloading(spec))
 
     async def arestart(self, name: str) -> None:
         """Like `restart`, for hosts that run an event loop."""
@@ -183,10 +188,15 @@ class Host:
 
     async def areload(self, name: str) -> None:
         """Like `reload`, for hosts that run an event loop."""
-        await self._ado(name, self._reloading(name))
+        from asyncio import to_thread
 
-    def _reloading(self, name: str) -> Iterator[_Task]:
-        state = self.registry.state(name)
+        spec = self._spec_of(name)
+        await to_thread(self._fitting().rehearse, spec)
+        with self._telling_what_is_left(name):
+            await self._ado(name, self._reloading(spec))
+
+    def _spec_of(self, name: str) -> PluginSpec:
+        self.registry.state(name)  # or it has no such plugin
         spec = self._specs.get(name)
         if spec is None:
             raise LoadError(
@@ -194,15 +204,34 @@ class Host:
                 source="",
                 plugin=name,
             )
-        fitting = Fitting(self._config, self.registry, self._loop)
+        return spec
+
+    def _fitting(self) -> Fitting:
+        return Fitting(self._config, self.registry, self._loop)
+
+    def _reloading(self, spec: PluginSpec) -> Iterator[_Task]:
+        fitting = self._fitting()
         plugin = fitting.build(spec)
         fitting.raise_problems()
         assert plugin is not None  # noqa: S101  # or there had been a problem
         return self._restarting(
-            name,
-            lambda: self.registry.replace(name, plugin, requires=spec.requires),
-            start=state not in (State.REGISTERED, State.STOPPED),
+            spec.name,
+            lambda: self.registry.replace(spec.name, plugin, requires=spec.requires),
+            start=self.registry.state(spec.name) not in (State.REGISTERED, State.STOPPED),
         )
+
+    @contextmanager
+    def _telling_what_is_left(self, name: str) -> Iterator[None]:
+        """Have an error say which plugin is there after all, the old one or the new one."""
+        old = self.registry[name]
+        try:
+            yield
+        except PluginError as error:
+            which = "old" if self.registry.get(name) is old else "new"
+            told = f"after the reload it is the {which} {name!r} that is there, and it is"
+            error.message = f"{error.message}; {told} {self.registry.state(name)}"
+            error.args = (error.message,)
+            raise
 
     def _restarting(
         self, name: str, exchange: Callable[[], object] = lambda: None, *, start: bool = True

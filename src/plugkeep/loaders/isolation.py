@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds. A child that hangs is rare; one that imports much on a busy machine is not.
 START_TIMEOUT: Final = 30.0
+#: Tells our runner, in the child's environment, that the plugin is not to be started.
+REHEARSAL: Final = "PLUGKEEP_REHEARSAL"
 
 
 def isolate(
@@ -107,6 +110,18 @@ def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
         base=spec.base,
         **{name: seconds for name, seconds in limits.items() if seconds is not None},
     )
+
+
+def rehearse(spec: PluginSpec) -> None:
+    """Load and configure the plugin of `spec` in a process of its own, and do not start it.
+
+    What another process runs meanwhile is not touched. Does nothing for programs, of which
+    nothing can be known without starting them. Raises what `isolate_spec` does, and what starting
+    the sandbox does, apart from what only the plugin's own start finds out.
+    """
+    if Source.parse(spec).kind != "exec":
+        with isolate_spec(replace(spec, env={**spec.env, REHEARSAL: "1"})):
+            pass
 
 
 def _arguments(source: Source, name: str, *, own_path: bool) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ class Life:
         self._start_came = False
         #: The plugin's start has returned, and its stop has not been called.
         self.is_running = False
+        #: The plugin is to be loaded and configured, and neither started nor stopped.
+        self.is_rehearsal = False
         # What the main thread sleeps on while it does not read.
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -110,6 +112,9 @@ class Life:
         """Call the plugin's start; tell `ended`, here or on the event loop, what came of it."""
         runner = self._runner
         give(runner, given)
+        if self.is_rehearsal:
+            ended(None)
+            return
         if runner.methods.need_loop or _is_async(runner.plugin.stop):
             runner.service.loop  # noqa: B018  # to have it, so that the first call need not wait
         if _is_async(runner.plugin.start):
@@ -171,7 +176,8 @@ class Life:
             runner.calls.pop(each.id, None)
             if each.is_open:
                 runner.post_failure(each.id, Failure(Code.NOT_RUNNING, ABOUT_TO_STOP, UNSET))
-        error = self._run_stop(call) if self.is_running else None
+        is_to_stop = self.is_running and not self.is_rehearsal
+        error = self._run_stop(call) if is_to_stop else None
         if call is None:
             self._report(error)
         elif error is None:

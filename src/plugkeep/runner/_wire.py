@@ -13,6 +13,8 @@ from plugkeep.channel.ends import Ends
 
 LEVEL_VARIABLE = "PLUGKEEP_WIRE"
 DESCRIPTORS_VARIABLE = "PLUGKEEP_WIRE_FDS"
+#: Our own host's, and no part of the wire: the plugin is to be loaded and configured, not started.
+REHEARSAL_VARIABLE = "PLUGKEEP_REHEARSAL"
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Wire:
     ends: Ends
     #: Whether somebody has started the plugin by hand, at a terminal.
     is_by_hand: bool
+    #: Whether the plugin is not to be started, see `REHEARSAL_VARIABLE`.
+    is_rehearsal: bool
 
     @property
     def signals(self) -> tuple[int, ...]:
@@ -44,6 +48,7 @@ def open_wire() -> Wire:
     level, descriptors = _offered(
         os.environ.pop(LEVEL_VARIABLE, ""), os.environ.pop(DESCRIPTORS_VARIABLE, "")
     )
+    is_rehearsal = bool(os.environ.pop(REHEARSAL_VARIABLE, ""))
     stdin = _move_away(0)
     is_by_hand = not level and os.isatty(stdin)
     if not is_by_hand:
@@ -57,7 +62,7 @@ def open_wire() -> Wire:
     if level:
         os.set_blocking(ends.read, True)
         os.set_blocking(ends.write, False)
-    return Wire(level, ends, is_by_hand)
+    return Wire(level, ends, is_by_hand, is_rehearsal)
 
 
 def _ends(descriptors: tuple[int, int, int]) -> Ends:

@@ -61,6 +61,7 @@ def serve_made_by(
     output.capture()
     try:
         runner = Runner(make(), wire, output, name=name, base=base)
+        runner.life.is_rehearsal = wire.is_rehearsal
         for number in wire.signals:
             signal.signal(number, runner.terminate)
         if wire.is_by_hand:
