@@ -105,7 +105,7 @@ def test_an_event_loop_goes_on_meanwhile(folder: Any, host: Host) -> None:
 
         async with host:
             library: Any = host.registry["library"]
-            folder.write("library.py", "what is it")
+            folder.write("library.py", "what is it?")
             counting = asyncio.create_task(count())
             with pytest.raises(ConfigError, match="SyntaxError"):
                 await host.areload("library")
