@@ -37,7 +37,8 @@ def set_config(plugin: object, spec: PluginSpec) -> list[Misfit]:
         if annotation is None and not hasattr(plugin, "config"):
             hint = "; it would need an attribute or annotation 'config'"
             return [((), f"the plugin takes no configuration{hint}")] if spec.config else []
-        value, misfits = _convert(dict(spec.config), annotation or dict, spec.base)
+        wanted = dict if annotation in (None, object) else annotation
+        value, misfits = _convert(dict(spec.config), wanted, spec.base)
         if not misfits:
             plugin.config = value  # type: ignore[attr-defined]
     except Exception as error:  # the plugin's own code runs here: properties, annotations, hooks

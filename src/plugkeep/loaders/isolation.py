@@ -21,12 +21,14 @@ from plugkeep.sandbox._options import (
     check_folder,
     check_level,
     check_limits,
+    check_program,
+    check_table,
     check_text,
 )
+from plugkeep.spec import PluginSpec
 
 if TYPE_CHECKING:
     from plugkeep.sandbox.granting import Grants
-    from plugkeep.spec import PluginSpec
 
 #: Seconds. A child that hangs is rare; one that imports much on a busy machine is not.
 START_TIMEOUT: Final = 30.0
@@ -67,24 +69,33 @@ def isolate(
 
     Raises what `load` raises where that can be known without running the plugin:
     InvalidSourceError, SourceNotFoundError, UnusableSourceError; for libraries SymbolNotFoundError
-    and WrongTypeError, too. And InvalidNameError, TypeError or ValueError for other arguments.
+    and WrongTypeError, too. ConfigError where `config` is no table. InvalidNameError,
+    TypeError or ValueError for other arguments.
     """
     if isolation != "process":
-        raise ValueError(f"isolation is {isolation!r}; in this version it can be 'process'")
-    parsed = Source.parse(source, base)
+        raise ValueError(
+            f"isolation is {isolation!r}; in this version it can be 'process', and what is to run "
+            "in this process is loaded by load()"
+        )
+    if isinstance(source, PluginSpec):
+        raise TypeError(f"source is {source!r}; a PluginSpec is for Host.add to take")
+    parsed = Source.parse(source, None if base is None else check_text("base", base))
     check = import_module(f"plugkeep.loaders.{parsed.kind.replace('-', '_')}").check
     found = check(parsed)
     options: dict[str, Any] = {"config": config, "grants": grants}
     limits = (start_timeout, stop_timeout, call_timeout)
     if parsed.kind == "exec":
+        if python is not None:
+            raise ValueError(f"python is {python!r}, but the source {source!r} is a program")
         options |= dict(zip(_LIMITS, limits, strict=True))
         return ExecSandbox(*found, name=name, env=env, cwd=cwd, wire=wire, **options)
     name = _name(parsed) if name is None else check_name(name)
     of = f"of plugin {name!r}"
     level = check_level(f"wire {of}", wire)
+    check_table(name, config)
     command = Command(
         plugin=name,
-        path=sys.executable if python is None else check_text(f"python {of}", python),
+        path=sys.executable if python is None else check_program(f"python {of}", python),
         args=_arguments(parsed, name, own_path=python is not None),
         env=None if env is None else check_environment(of, env),
         cwd=check_folder(of, cwd),
@@ -128,7 +139,8 @@ def _arguments(source: Source, name: str, *, own_path: bool) -> tuple[str, ...]:
     """Return the arguments that make Python run the plugin, finding modules as we do."""
     arguments = ["-P", "-m", "plugkeep.runner", f"--name={name}", f"--base={source.path('.')}"]
     if not own_path:
-        folders = (str(Path(each).absolute()) for each in sys.path)
+        # Python itself passes over what else somebody may have put there.
+        folders = (str(Path(each).absolute()) for each in sys.path if isinstance(each, str))
         arguments.append(f"--path={os.pathsep.join(folders)}")
     return (*arguments, f"{source.kind}:{source.rest}")
 

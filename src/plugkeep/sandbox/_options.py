@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from plugkeep.errors import ConfigError
 from plugkeep.lifecycle import check_timeout
 
 
@@ -42,7 +44,43 @@ def check_text(what: str, value: object) -> str:
     return text
 
 
-def check_environment(of: str, env: Mapping[str, str]) -> dict[str, str]:
+def check_program(what: str, value: object) -> str:
+    """Return a bare name as it is, and any other path from here, whatever the program's `cwd`."""
+    path = check_text(what, value)
+    if not path:
+        raise ValueError(f"{what} is empty")
+    return str(Path(path).absolute()) if "/" in path else path
+
+
+def check_table(plugin: str, config: object) -> None:
+    """Raise ConfigError for what cannot be the configuration of a plugin in Python."""
+    kind = type(config)
+    if config is not None and not (
+        isinstance(config, Mapping) or is_dataclass(kind) or hasattr(kind, "__struct_fields__")
+    ):
+        raise ConfigError(
+            f"config of plugin {plugin!r} is {config!r:.200}; it takes a mapping with texts as "
+            "keys, a dataclass, or a Struct of msgspec's",
+            plugin=plugin,
+        )
+
+
+def check_grants(plugin: str, grants: object, level: int) -> None:
+    """Raise TypeError, or ValueError where a plugin cannot be told of what it is granted."""
+    if not (isinstance(grants, Mapping) or hasattr(grants, "find")):
+        raise TypeError(
+            f"grants of plugin {plugin!r} is {grants!r:.200}; it takes a mapping, of names to what "
+            "they stand for"
+        )
+    if not level:
+        raise ValueError(
+            f"grants of plugin {plugin!r} are of no use: wire is 0, a level without any calls"
+        )
+
+
+def check_environment(of: str, env: object) -> dict[str, str]:
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env {of} is {env!r:.200}; it takes a mapping of strings to strings")
     for key, value in env.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"env {of} has {key!r}: {value!r}; it takes strings")

@@ -15,6 +15,7 @@ from plugkeep.sandbox._options import (
     check_folder,
     check_level,
     check_limits,
+    check_program,
     check_text,
 )
 from plugkeep.sandbox.sandbox import Sandbox
@@ -65,7 +66,7 @@ class ExecSandbox(Sandbox):
         super().__init__(
             Command(
                 plugin=name,
-                path=str(Path(path).absolute()) if "/" in path else path,
+                path=check_program("path", path),
                 args=tuple(check_text(f"argument {each!r} {of}", each) for each in args),
                 env=None if env is None else check_environment(of, env),
                 cwd=check_folder(of, cwd),

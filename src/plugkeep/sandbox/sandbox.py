@@ -16,6 +16,7 @@ from plugkeep.sandbox._absent import Absent
 from plugkeep.sandbox._failures import START, STOP, Table, failure
 from plugkeep.sandbox._launch import Command
 from plugkeep.sandbox._life import Life, Outcome
+from plugkeep.sandbox._options import check_grants
 from plugkeep.signals import SignalsHeld
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Sandbox(Calls):
         self._command = command
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._config = config
-        self._grants = _granted(self.name, grants)
+        self._grants = _granted(command, grants)
         self._lock = threading.Lock()  # never held while anything is waited for
         self._state = State.REGISTERED
         #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
@@ -226,11 +227,12 @@ class Sandbox(Calls):
         return failure(table, outcome, life, self._command.path, timeout)
 
 
-def _granted(plugin: str, grants: Mapping[str, object] | Grants | None) -> Grants | None:
-    if not grants:
+def _granted(command: Command, grants: Mapping[str, object] | Grants | None) -> Grants | None:
+    if grants is None or grants == {}:
         return None
+    check_grants(command.plugin, grants, command.wire)
     if not isinstance(grants, Mapping):
         return grants
     from plugkeep.sandbox.granting import Objects
 
-    return Objects(plugin, grants)
+    return Objects(command.plugin, grants)

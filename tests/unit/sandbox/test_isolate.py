@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from plugkeep.errors import (
     ExitedBeforeReadyError,
     InvalidNameError,
     InvalidSourceError,
+    LaunchError,
     MethodNotFoundError,
     PluginError,
     ProcessExitedError,
@@ -159,11 +162,70 @@ def test_what_is_wrong_with_a_source_is_told_at_once(
         ({"python": 5}, "python of plugin 'shop' is 5"),
         ({"grants": {"a b": print}}, "'a b'"),
         ({"grants": {"it": 5}}, "granted as 'it' is int 5, which cannot be called"),
+        ({"isolation": "thread"}, r"isolation is 'thread'.* loaded by load\(\)"),
+        ({"wire": "2"}, "wire of plugin 'shop' is '2'"),
+        ({"base": 5}, "base is 5; it takes a string or a path"),
+        ({"base": "a\0b"}, "base is 'a.*NUL"),
+        ({"cwd": 5}, "cwd of plugin 'shop' is 5"),
+        ({"env": ["A=1"]}, r"env of plugin 'shop' is \['A=1'\]; it takes a mapping"),
+        ({"python": ""}, "python of plugin 'shop' is empty"),
+        ({"grants": ["it"]}, r"grants of plugin 'shop' is \['it'\]; it takes a mapping"),
+        ({"grants": []}, r"grants of plugin 'shop' is \[\]"),
+        ({"grants": {"it": print}, "wire": 0}, "grants of plugin 'shop' .* wire is 0"),
+        ({"config": [1]}, r"config of plugin 'shop' is \[1\]; it takes a mapping"),
+        ({"config": 0}, "config of plugin 'shop' is 0"),
+        ({"config": dict}, "config of plugin 'shop' is <class 'dict'>"),
     ],
 )
 def test_what_cannot_be_is_refused(isolated: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises((TypeError, ValueError), match=told):
         isolated(**options)
+
+
+def test_what_would_never_be_used_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"python is 'pypy', but the source .* is a program"):
+        isolate("exec:/bin/true", python="pypy")
+    with pytest.raises(TypeError, match=r"source is PluginSpec\(.*Host.add"):
+        isolate(plugkeep.PluginSpec(name="a", source="exec:/bin/true"))  # type: ignore[arg-type]
+
+
+def test_a_folder_that_is_gone_is_told_by_start(isolated: Any, tmp_path: Path) -> None:
+    sandbox = isolated(cwd=tmp_path / "gone")
+    with pytest.raises(LaunchError, match=r"working directory '.*gone' does not exist"):
+        sandbox.start()
+    (tmp_path / "gone").mkdir()
+    with sandbox:
+        assert sandbox.pid
+
+
+def test_an_interpreter_is_found_from_here_and_not_from_the_childs_folder(
+    isolated: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path)
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with isolated(python="./python", cwd="work", env=env) as sandbox:
+        assert sandbox.pid
+
+
+def test_what_python_passes_over_in_its_path_does_not_matter(
+    isolated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, None, b"/tmp", 5])
+    with isolated(WHERE) as sandbox:
+        assert sandbox.call("where")[0] == sandbox.pid
+
+
+def test_configuration_may_be_an_object_and_the_plugin_take_any(isolated: Any) -> None:
+    @dataclass
+    class Config:
+        size: int
+
+    taking = "config: object\n@expose\ndef shown(self): return self.config"
+    for config in ({"size": 3}, Config(3)):
+        with isolated(taking, config=config) as sandbox:
+            assert sandbox.call("shown") == {"size": 3}
 
 
 @pytest.mark.parametrize(
