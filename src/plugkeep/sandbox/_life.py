@@ -203,7 +203,7 @@ class Life:
             exit_fd=self._process.exit_fd,
             received=rest,
         )
-        self._exit_watch.when_ended = link.channel.settle
+        self._exit_watch.when_ended = link.settle
         _linked.add(link)
 
     # --- running --------------------------------------------------------------------------

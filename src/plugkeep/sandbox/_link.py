@@ -12,21 +12,21 @@ from msgspec import UNSET
 
 from plugkeep.channel.calling import PLAIN, Caller
 from plugkeep.channel.channel import Channel
-from plugkeep.errors import ConfigError, RemoteError
+from plugkeep.errors import ConfigError, ProtocolViolationError, RemoteError
 from plugkeep.sandbox._host_end import HostEnd
 from plugkeep.sandbox._life import STOP_MESSAGE
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
 from plugkeep.wire.frames import Frames
 from plugkeep.wire.messages import START, STOP, Code
-from plugkeep.wire.ndjson import Ndjson
+from plugkeep.wire.ndjson import Ndjson, Noise
 
 if TYPE_CHECKING:
     from plugkeep.channel.announcement import Announcement
     from plugkeep.channel.ends import Ends
     from plugkeep.channel.io_thread import IoThread
     from plugkeep.channel.proxies import Proxy
-    from plugkeep.errors import PluginError, ProtocolViolationError
+    from plugkeep.errors import PluginError
     from plugkeep.sandbox.granting import Grants
     from plugkeep.wire.messages import Id
 
@@ -116,11 +116,30 @@ class Link:
             self.channel.post((STOP_MESSAGE, ()))
         return error
 
+    def settle(self) -> None:
+        """Deal with what is left of a process that has ended, to its last line."""
+        self.channel.settle()
+        if self.channel.is_lost:
+            self._log_rest()
+
     def close(self) -> None:
         """Let nothing of it remain; the process has ended."""
         self.channel.settle()
         self.channel.close()
+        self._log_rest()
         self.end.close()
+
+    def _log_rest(self) -> None:
+        """Log what has come without a newline; nobody reads any more."""
+        codec = self.channel.connection.codec
+        if not isinstance(codec, Ndjson):
+            return
+        with suppress(ProtocolViolationError):  # too long a line, which has been told already
+            for item in codec.rest():
+                if isinstance(item, Noise):
+                    self.end.printed(item)
+                else:
+                    self.end.dropped("a message that ends without a newline")
 
     def _ask(
         self, method: str, params: dict[str, Any], deadline: float

@@ -532,3 +532,23 @@ def test_codes_become_errors(wired: Make) -> None:
     sandbox = wired("ready(); serve(no=lambda m: answer(m, code=-32602, message='b'))")
     with sandbox, pytest.raises(InvalidArgumentsError, match="method 'no': b"):
         sandbox.call("no", 1)
+
+
+@pytest.mark.parametrize("level", [1], indirect=True)
+@pytest.mark.parametrize("last", ["last words", '{"cut'])
+def test_the_last_line_needs_no_newline(wired: Make, records: Any, last: str) -> None:
+    with wired(f"ready(); serve(); raw(b'line\\n{last}')") as sandbox:
+        assert sandbox.call("echo", 1) == 1
+    lines = [record.getMessage() for record in records.all]
+    assert [last in line for line in lines[lines.index("line") + 1 :]] == [True]
+
+
+@pytest.mark.parametrize("level", [1], indirect=True)
+def test_the_last_words_of_one_that_ends_by_itself_are_logged(wired: Make, records: Any) -> None:
+    sandbox = wired('ready()\nserve(die=lambda _: (raw(b"dying"), os._exit(3)))\n')
+    sandbox.start()
+    with pytest.raises(ProcessExitedError):
+        sandbox.call("die")
+    with pytest.raises(ProcessExitedError):
+        sandbox.stop()
+    assert [record.getMessage() for record in records.all].count("dying") == 1
