@@ -47,6 +47,11 @@ class Binding:
         except (TypeError, ValueError):
             return None
 
+    @property
+    def returned(self) -> Any:
+        """The return annotation, evaluated; Any where that says nothing."""
+        return self._hint(self.signature.return_annotation) if self.signature else Any
+
     @cached_property
     def known(self) -> set[Any] | None:
         parameters = self.signature.parameters.values() if self.signature else ()
@@ -137,7 +142,7 @@ class Binding:
         by_name: dict[str, _Parameter] = {}
         rest = others = _ANY
         for each in self.signature.parameters.values() if self.signature else ():
-            found = _parameter(each.name, self._hint(each))
+            found = _parameter(each.name, self._hint(each.annotation))
             if each.kind in _BY_POSITION:
                 by_position.append(found)
             if each.kind in _BY_NAME:
@@ -148,12 +153,11 @@ class Binding:
                 others = found
         return tuple(by_position), rest, by_name, others
 
-    def _hint(self, parameter: inspect.Parameter) -> Any:
-        """Return the annotation; where it is a text that means nothing at run time, Any.
+    def _hint(self, annotation: Any) -> Any:
+        """Return an annotation, evaluated; where it is a text that means nothing at run time, Any.
 
         Each by itself: one that names what was imported for type checkers spoils no other.
         """
-        annotation = parameter.annotation
         if not isinstance(annotation, str):
             return annotation
         function = inspect.unwrap(self._function)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections import abc
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_origin
 
 from plugkeep.channel.binding import Binding
 from plugkeep.channel.failures import raised
 from plugkeep.plugin import exposed
+
+#: What a method says that it returns, where that is a stream of values.
+_STREAMS: Final = (abc.Iterator, abc.Generator)
+_ASYNC_STREAMS: Final = (abc.AsyncIterator, abc.AsyncGenerator)
 
 #: Where a method runs: on the main thread, on the event loop, on a thread of its own.
 Place = Literal["main", "loop", "thread"]
@@ -20,14 +25,17 @@ class ExposedMethod:
     def __init__(self, name: str, function: Callable[..., Any], *, threaded: bool = False) -> None:
         self.name = name
         self.function = function
-        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        self.binding = Binding(name, function)
+        # It need not be a generator: a plain function may return what another one gives.
+        returned = get_origin(self.binding.returned) or self.binding.returned
+        gives_async = inspect.isasyncgenfunction(function) or returned in _ASYNC_STREAMS
+        is_async = gives_async or inspect.iscoroutinefunction(function)
         self.place: Place = "loop" if is_async else "thread" if threaded else "main"
-        self.is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(
-            function
+        self.is_stream = (
+            gives_async or inspect.isgeneratorfunction(function) or returned in _STREAMS
         )
         #: Whether a call may be served there and then, if nothing else is special about it.
         self.is_quick = self.place == "main" and not self.is_stream
-        self.binding = Binding(name, function)
         #: What is answered for what it raises.
         self.failure = raised
 

@@ -65,7 +65,8 @@ class _LocalCaller:
     ) -> AsyncIterator[Any]:
         served, function = self._find(method, args, kwargs, stream=True)
         if served.is_async:
-            async for value in function():
+            values = function()
+            async for value in await values if hasattr(values, "__await__") else values:
                 yield value
             return
         from anyio.to_thread import run_sync

@@ -110,7 +110,7 @@ class HostCall(CurrentCall):
         if method.takes_timeout:
             kwargs["timeout"] = self.remaining
         if method.is_stream:
-            return self._stream(method, method.function(*args, **kwargs))
+            return self._stream(method.function(*args, **kwargs))
         if method.is_async:
             return self._on_loop(lambda: method.function(*args, **kwargs))
         return method.function(*args, **kwargs)
@@ -139,14 +139,17 @@ class HostCall(CurrentCall):
 
     # --- streams --------------------------------------------------------------------------
 
-    def _stream(self, method: Served, values: Any) -> Any:
+    def _stream(self, values: Any) -> Any:
+        if hasattr(values, "__await__"):
+            coroutine = values
+            values = self._on_loop(lambda: coroutine)
+        is_async = hasattr(values, "__anext__")
         try:
-            return self._send_all(self._async_values(values) if method.is_async else iter(values))
+            return self._send_all(self._async_values(values) if is_async else iter(values))
         finally:
-            if method.is_async:
-                self._on_loop(values.aclose)
-            elif (close := getattr(values, "close", None)) is not None:
-                close()
+            close = getattr(values, "aclose" if is_async else "close", None)
+            if close is not None:
+                self._on_loop(close) if is_async else close()
 
     def _send_all(self, values: Iterator[Any]) -> Any:
         channel = self._end.channel

@@ -238,6 +238,34 @@ class Async:
             yield i
 
 
+class Passing:
+    """Returns the streams of others."""
+
+    @expose
+    def plain(self, to: int) -> Iterator[int]:
+        return iter(range(to))
+
+    @expose
+    def later(self, to: int) -> AsyncIterator[int]:
+        return Async().count(to)
+
+    @expose
+    async def found(self, to: int) -> AsyncIterator[int]:
+        return Async().count(to)
+
+
+def test_a_granted_method_that_says_it_returns_an_iterator_is_a_stream(isolated: Any) -> None:
+    async def main() -> None:
+        sandbox = isolated(CALLING, grants={"it": Passing()})
+        await asyncio.to_thread(sandbox.start)
+        for method in ("plain", "later", "found"):
+            assert await sandbox.acall("sum_of", f"it.{method}", 10) == 45
+            assert await sandbox.acall("sum_of", f"it.{method}", 10, first=3) == 3
+        await asyncio.to_thread(sandbox.stop)
+
+    asyncio.run(main())
+
+
 def test_asynchronous_methods_run_on_the_loop_where_they_were_granted(isolated: Any) -> None:
     async def main() -> None:
         sandbox = isolated(CALLING, grants={"a": Async()})

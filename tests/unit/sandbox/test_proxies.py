@@ -9,6 +9,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from plugkeep import Registry
 from plugkeep.channel import proxies
 from plugkeep.errors import InvalidArgumentsError, InvalidPluginError, InvalidResponseError
+from plugkeep.loaders.isolation import isolate
 from plugkeep.plugin import Plugin
 from plugkeep.sandbox import Sandbox
 
@@ -299,3 +301,72 @@ def test_a_sandbox_that_was_asked_for_a_protocol_ends_with_its_last_user(isolate
         assert gone() is None
     finally:
         gc.enable()
+
+
+# --- methods that return what others give ----------------------------------------------------
+
+GIVING = """
+from collections.abc import AsyncIterator, Generator, Iterator
+
+class Countdown:
+    def __init__(self, start): self.left = start
+    def __iter__(self): return self
+    def __next__(self):
+        if not self.left: raise StopIteration
+        self.left -= 1
+        return self.left
+
+def numbers(to):
+    yield from range(to)
+    return "end"
+
+async def anumbers(to):
+    for i in range(to): yield i
+
+class PluginFactory:
+    name = "giving"
+    def start(self): ...
+    def stop(self): ...
+    @expose
+    def down(self, to: int) -> Iterator[int]: return Countdown(to)
+    @expose
+    def up(self, to: int) -> Generator[int, None, str]: return numbers(to)
+    @expose(threaded=True)
+    def beside(self, to: int) -> Iterator: return iter(range(to))
+    @expose
+    def later(self, to: int) -> AsyncIterator[int]: return anumbers(to)
+    @expose
+    async def found(self, to: int) -> AsyncIterator[int]: return anumbers(to)
+    @expose
+    def listed(self, to: int) -> Iterable[int]: return list(range(to))
+"""
+_STREAMS = {
+    "down": [2, 1, 0],
+    "up": [0, 1, 2],
+    "beside": [0, 1, 2],
+    "later": [0, 1, 2],
+    "found": [0, 1, 2],
+}
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_a_method_that_says_it_returns_an_iterator_is_a_stream(tmp_path: Path, future: str) -> None:
+    class Giving(Protocol):
+        def down(self, to: int) -> Iterator[int]: ...
+        def up(self, to: int) -> Iterator[int]: ...
+        def later(self, to: int) -> AsyncIterator[int]: ...
+        def listed(self, to: int) -> list[int]: ...
+
+    imports = "from collections.abc import Iterable\nfrom plugkeep import expose\n"
+    (tmp_path / "giving.py").write_text(future + imports + GIVING)
+    with isolate(tmp_path / "giving.py") as sandbox:
+        assert sandbox.methods is not None
+        assert {name for name, each in sandbox.methods.items() if each.stream} == set(_STREAMS)
+        for name, values in _STREAMS.items():
+            assert list(sandbox.stream(name, 3)) == values
+            with pytest.raises(InvalidArgumentsError, match="is a stream"):
+                sandbox.call(name, 3)
+        typed = sandbox.proxy(Giving)
+        assert list(typed.down(2)) == [1, 0]
+        assert list(typed.up(2)) == [0, 1]
+        assert typed.listed(2) == [0, 1]
