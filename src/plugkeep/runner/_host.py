@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.access import HostAccess
 from plugkeep.channel.calling import PLAIN, Caller, Options
-from plugkeep.errors import PluginError
+from plugkeep.errors import CallError, PluginError
 from plugkeep.wire.messages import HOST, ErrorObject
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class _Granting(Caller):
 
     def amap(self, method: str, iterables: Any, options: Options = PLAIN) -> Any:
         return super().amap(self._prefix + method, iterables, options)
+
+    def named(self, error: CallError) -> CallError:
+        """See `Caller.named`. What is called says whom it is about."""
+        return error
 
     def error_of(self, error: ErrorObject, method: str, options: Options) -> PluginError:
         """See `Caller.error_of`. It is about the host, and in the host's own words."""

@@ -125,14 +125,19 @@ def _granted_name(grants: Grants | None, wanted: str) -> str:
     fitting = [name for name in names if wanted == name or wanted.startswith(f"{name}.")]
     if fitting:
         return max(fitting, key=len)
-    granted = f"granted are {', '.join(map(repr, names))}" if names else "nothing is"
-    raise NotGrantedError(f"{wanted!r:.200} is not granted to this plugin; {granted}")
+    near = did_you_mean(wanted, names) or did_you_mean(wanted.partition(".")[0], names)
+    listed = f"; granted are {', '.join(map(repr, names))}" if names else "; nothing is"
+    raise NotGrantedError(f"{wanted!r:.200} is not granted to this plugin{near or listed}")
 
 
 def _not_found(name: str, known: Iterable[str]) -> NoReturn:
-    known = tuple(known)
+    is_function = "" in (known := tuple(known))
+    known = tuple(filter(None, known))
     listed = did_you_mean(name, known) or f"; there are: {', '.join(known[:10]) or 'none'}"
-    error = MethodNotFoundError(f"there is no method {name!r:.200}{listed}")
+    if is_function:
+        listed = "; it is a function, to be called itself"
+    what = f"there is no method {name!r:.200}" if name else "only its methods can be called"
+    error = MethodNotFoundError(f"{what}{listed}")
     error.known = known  # type: ignore[attr-defined]  # for whoever answers
     raise error
 

@@ -117,7 +117,11 @@ def test_objects_functions_and_sandboxes_are_granted(isolated: Any) -> None:
         ("library.raed", [], "MethodNotFoundError", "read"),
         ("library.secret", [], "MethodNotFoundError", "secret"),
         ("library.__init__", [], "MethodNotFoundError", "__init__"),
-        ("library", [], "MethodNotFoundError", "no method"),
+        ("librar.read", [], "NotGrantedError", "did you mean 'library'"),
+        ("doubel", [1], "NotGrantedError", "did you mean 'double'"),
+        ("nothing", [], "NotGrantedError", "granted are 'library', 'double'"),
+        ("library", [], "MethodNotFoundError", "only its methods can be called; there are: read"),
+        ("double.y", [1], "MethodNotFoundError", "'y'; it is a function, to be called itself"),
         ("double.x", [1], "MethodNotFoundError", "'x'"),
         ("double", [], "InvalidArgumentsError", "x"),
         ("library.read", [{"title": 5, "pages": 1}], "InvalidArgumentsError", "book"),
@@ -134,6 +138,30 @@ def test_what_does_not_go_is_told(
             sandbox.call("ask", what, *args)
         assert caught.value.type == f"plugkeep.errors.{kind}"
         assert sandbox.call("echo", 1) == 1
+
+
+ASKING = """
+@expose
+def ask(self, way, what):
+    return list(getattr(self.host, way)(what, *[[1]] * (way == "map")))
+
+@expose
+async def aask(self, way, what):
+    return [each async for each in getattr(self.host, way)(what, *[[1]] * (way == "amap"))]
+"""
+
+
+@pytest.mark.parametrize("way", ["stream", "map", "astream", "amap"])
+def test_it_is_told_of_the_host_and_not_of_a_plugin(isolated: Any, way: str) -> None:
+    ask = "aask" if way.startswith("a") else "ask"
+    with isolated(ASKING, grants={"library": Library()}) as sandbox:
+        for what, told in (
+            ("librar", "'host.librar': 'librar' is not granted .* mean 'library'"),
+            ("library.paegs", "'host.library.paegs': there is no method 'paegs'.* mean 'pages'"),
+        ):
+            with pytest.raises(RemoteError, match=told) as caught:
+                sandbox.call(ask, way, what)
+            assert "plugin 'host'" not in str(caught.value)
 
 
 def test_nothing_is_granted_unless_it_is(isolated: Any) -> None:
