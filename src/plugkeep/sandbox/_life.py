@@ -95,7 +95,7 @@ class Life:
         self._exit_watch = ExitWatch(plugin, process, self._stdout, self._stderr)
         self._exit: Exit | None = None
         self._violation: ProtocolViolationError | None = None
-        self._stopping = False
+        self._told_to_stop = self._stopping = False
         try:
             # Here and not later, for the thread comes up while the program is being loaded.
             self._thread = borrow(self)
@@ -242,8 +242,8 @@ class Life:
             run(self._see_off)  # who reads may not wait
 
     def _see_off(self) -> None:
-        """Kill what has closed the channel, and stays."""
-        if not self._process.wait(CLOSED_GRACE):
+        """Kill what has closed the channel, and stays. What has been told to stop has more time."""
+        if not self._process.wait(CLOSED_GRACE) and not self._told_to_stop:
             self._cut_off(ProtocolViolationError("it has closed its end, and goes on running"))
 
     def _cut_off(self, violation: ProtocolViolationError) -> None:
@@ -262,6 +262,7 @@ class Life:
         with SignalsHeld():
             if not self._end_watch():
                 return Outcome.LOST if self._violation else Outcome.EXITED
+            self._told_to_stop = True
             told = self._say(STOP_MESSAGE) if self.link is None else False
         if self.link is not None:
             told = self._ask_to_stop(self.link, deadline)

@@ -190,6 +190,7 @@ def test_a_host_of_level_0_passes_over_what_else_is_said(plugin: Make) -> None:
         ("methods=[{'name': 'a', 'params': ['x=', 'y']}]", "of method 'a'"),
         ("methods=[{'name': 'a', 'params': 'x'}]", "it is no array"),
         ("methods=[{'name': 'a', 'stream': 1}]", "has stream 1 of method 'a'"),
+        ("batch='yes'", "has batch 'yes', which is no boolean"),
     ],
 )
 def test_a_ready_message_that_cannot_be_agreed_to(wired: Make, members: str, told: str) -> None:
@@ -499,6 +500,12 @@ def test_one_that_closes_its_end_and_stays_is_killed(wired: Make, records: Any) 
     records.wait_for("plugin 'naughty' broke a rule")
     with pytest.raises(ProtocolViolationError, match="has closed its end, and goes on running"):
         sandbox.stop()
+
+
+def test_one_that_is_slow_to_end_has_the_time_that_a_stop_has(wired: Make) -> None:
+    # As does an interpreter that has much to clear up, on a busy machine.
+    with wired("ready(); serve(); os.close(WRITE); time.sleep(1)") as sandbox:
+        assert sandbox.call("echo", 1) == 1
 
 
 def test_what_cannot_travel_does_no_harm(wired: Make) -> None:
