@@ -55,6 +55,7 @@ class Transcript:
     needs: tuple[str, ...]
     tests: tuple[str, ...]
     codec: str | None
+    batch: bool
     lines: tuple[Line, ...]
 
     @property
@@ -76,6 +77,7 @@ def load(name: str) -> Transcript:
         needs=tuple(header.get("needs", ())),
         tests=tuple(header.get("tests", ("plugin", "host"))),
         codec=header.get("codec"),
+        batch=header.get("batch", False),
         lines=tuple(Line(f"{path.name}:{n}", each) for n, each in enumerate(events, start=2)),
     )
 
@@ -204,7 +206,9 @@ class Player:
 
     def _step(self, lines: list[Line]) -> None:
         event = lines[0].event
-        if event["from"] == "host":
+        if "batch" in event:
+            self.plugin.send_batch([self._with_their_ids(line.event["message"]) for line in lines])
+        elif event["from"] == "host":
             self._say(event)
         elif "prints" in event:
             self.plugin.await_print(event["prints"])
@@ -285,6 +289,8 @@ class Player:
         self.plugin.codec = ready.get("codec", "json")
         if self.transcript.codec not in (None, self.plugin.codec):
             raise SkippedError(f"it speaks {self.plugin.codec}")
+        if self.transcript.batch and not ready.get("batch"):
+            raise SkippedError("it takes no batches")
         methods = {m if isinstance(m, str) else m["name"] for m in ready.get("methods", ())}
         if missing := set(self.transcript.needs) - methods:
             raise SkippedError(f"it has no {', '.join(sorted(missing))}")
@@ -292,6 +298,8 @@ class Player:
 
 def _group(numbered: tuple[int, Line]) -> object:
     number, line = numbered
+    if "batch" in line.event:
+        return ("batch", line.event["batch"])
     return line.event.get("group", ("alone", number))
 
 

@@ -72,6 +72,11 @@ class Plugin:
     def send(self, message: Message, _: Sequence[bytes] = ()) -> None:
         self.write(json.dumps(message).encode() + b"\n")
 
+    def send_batch(self, messages: Sequence[Message]) -> None:
+        """Send several messages at once, which level 1 does line by line."""
+        for message in messages:
+            self.send(message)
+
     def write(self, data: bytes) -> None:
         """Write all of `data` to the control channel, as it is."""
         _write(self._input, data)
@@ -199,6 +204,7 @@ class FramedPlugin(Plugin):
 
     def __init__(self, command: Sequence[str], *, offer: int) -> None:
         self._frames = bytearray()
+        self._batch: list[Message] = []  # what is left of it
         super().__init__(command, offer=offer)
         self._was_ready = True  # nothing on stdout is a message
         for descriptor in self._theirs:
@@ -227,6 +233,11 @@ class FramedPlugin(Plugin):
             elif type(way) is dict:
                 self._socket.sendall(buffer)
 
+    def send_batch(self, messages: Sequence[Message]) -> None:
+        """Send several messages in one frame."""
+        body = _encode(list(messages), self.codec)
+        self.write(struct.pack("<III", len(body), len(body), 0) + body)
+
     def _send_memory(self, data: bytes) -> None:
         descriptor = os.memfd_create("buffer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -248,6 +259,8 @@ class FramedPlugin(Plugin):
 
     def _next(self) -> tuple[Message, list[bytes]] | None:
         self._look_ahead()
+        if self._batch:
+            return self._batch.pop(0), []
         if len(self._frames) < 12:
             return None
         length, message_length, flags = struct.unpack_from("<III", self._frames)
@@ -258,7 +271,7 @@ class FramedPlugin(Plugin):
         body = bytes(self._frames[12 : 12 + message_length])
         inline = bytes(self._frames[12 + message_length : 12 + length])
         del self._frames[: 12 + length]
-        message = _decode(body, self.codec)
+        message, *self._batch = _decode(body, self.codec)
         return message, self._buffers(message.get("buffers", []), inline)
 
     def _buffers(self, announced: list[Any], inline: bytes) -> list[bytes]:
@@ -334,7 +347,7 @@ def _as_object(line: bytes) -> Message | None:
     return None
 
 
-def _encode(message: Message, codec: str) -> bytes:
+def _encode(message: Message | list[Message], codec: str) -> bytes:
     if codec == "json":
         return json.dumps(message).encode()
     import msgspec
@@ -342,7 +355,8 @@ def _encode(message: Message, codec: str) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-def _decode(body: bytes, codec: str) -> Message:
+def _decode(body: bytes, codec: str) -> list[Message]:
+    """Return the message in a frame, or those of a batch."""
     try:
         if codec == "json":
             found = json.loads(body)
@@ -352,6 +366,7 @@ def _decode(body: bytes, codec: str) -> Message:
             found = msgspec.msgpack.decode(body)
     except ValueError as error:
         raise WireError(f"a frame holds no message: {error}; {body[:100]!r}") from error
-    if not isinstance(found, dict):
-        raise WireError(f"a frame holds no object: {found!r}")
-    return found
+    batch = found if isinstance(found, list) else [found]
+    if not batch or not all(isinstance(message, dict) for message in batch):
+        raise WireError(f"a frame holds no object, and no batch of objects: {found!r}")
+    return batch

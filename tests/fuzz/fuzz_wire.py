@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import atheris
 import msgspec
@@ -31,7 +31,14 @@ with atheris.instrument_imports(include=["plugkeep.wire"]):
     from plugkeep.wire.ndjson import Ndjson
     from plugkeep.wire.values import unpack, unpack_arguments
 
-CODECS = (Ndjson, lambda: Frames("json"), lambda: Frames("msgpack"))
+
+def batching(codec: Literal["json", "msgpack"]) -> Frames:
+    frames = Frames(codec)
+    frames.takes_batches = True
+    return frames
+
+
+CODECS = (Ndjson, lambda: batching("json"), lambda: batching("msgpack"))
 #: Besides what is said as it stands there is what is given as lines of JSON and put into frames,
 #: for a fuzzer that has to get lengths right never comes far.
 KINDS = 5

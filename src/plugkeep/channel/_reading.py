@@ -6,11 +6,13 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from os import read
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from plugkeep.channel.in_order import Many
 from plugkeep.channel.outbox import Outbox
 from plugkeep.channel.waiters import LEADER
 from plugkeep.errors import PluginError, ProtocolViolationError
@@ -45,6 +47,7 @@ READ_SIZE = 16 * 1024
 _BUFFERS_AT_ONCE = 8
 #: So many bytes are probably several messages.
 _SEVERAL = 256
+_id_of = attrgetter("id")
 #: Milliseconds in which nearly always a buffer follows its announcement.
 _ON_ITS_WAY = 1
 
@@ -153,7 +156,15 @@ class Reading:
     def _take_answers(self, data: bytes) -> bool:
         """Deal with a read that is nothing but plain answers; return False where it is not."""
         answers = self.connection.take_answers(data)
-        for waiter, answer in answers:
+        waiter = self.connection.calls.get(answers[0].id) if answers else None
+        if isinstance(waiter, Many):
+            ids = list(map(_id_of, answers))
+            if waiter.answered_all(ids, answers):
+                self.connection.give_up_all(ids)
+                return True
+        give_up = self.connection.give_up
+        for answer in answers:
+            waiter = give_up(answer.id)
             if waiter is LEADER:
                 self._early[answer.id] = answer
             elif waiter is not None:

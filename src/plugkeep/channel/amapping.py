@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel._sides import AsyncWaiter, Bell, Side, side_of
 from plugkeep.channel.channel import timed_out
+from plugkeep.channel.in_order import InOrder, Many
 from plugkeep.channel.mapping import Pipeline
 from plugkeep.errors import CallError
 
@@ -18,27 +19,21 @@ if TYPE_CHECKING:
     from plugkeep.wire.messages import PlainAnswer
 
 
-class AsyncCollector(AsyncWaiter):
-    """Waits for many answers, of which one is `awaited` first; 0: for anything at all."""
+class AsyncCollector(Many, AsyncWaiter):
+    """A task that waits for the answers of many calls, or for a change."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, order: InOrder) -> None:
         super().__init__(side)
-        self.answers: dict[Any, Answer | PlainAnswer] = {}
-        self.awaited = 0
+        self.order = order
         self.has_changed = False
-
-    def answered(self, answer: Answer | PlainAnswer) -> None:
-        self.answers[answer.id] = answer
-        if answer.id == self.awaited:
-            self.news()
 
     def change(self) -> None:
         """Have whoever waits look again; to be called on the loop's thread."""
         self.has_changed = True
-        self.ring()
+        self.news()
 
     def has_news(self) -> bool:
-        return self.awaited in self.answers or self.is_lost or self.has_changed
+        return bool(self.order.ready) or self.is_lost or self.has_changed
 
 
 async def amap(
@@ -66,8 +61,9 @@ class _Mapped:
         self._method = method
         self._timeout = options.timeout
         self._side = side_of(channel)
-        self._collector = AsyncCollector(self._side)
-        self._pipeline = Pipeline(channel, method, options.window, self._collector)
+        self._order = order = InOrder()
+        self._collector = AsyncCollector(self._side, order)
+        self._pipeline = Pipeline(channel, method, options.window, order, self._collector)
         self._room: Bell | None = None
         self._cancel: Callable[[], object] = _nothing
         self._sources = sources
@@ -79,7 +75,7 @@ class _Mapped:
 
     async def next(self) -> Answer | PlainAnswer | None:
         """Return the next answer; None: there are no more. Raises what the items raise."""
-        pipeline, collector = self._pipeline, self._collector
+        pipeline = self._pipeline
         if self._items is not None:
             if pipeline.room:
                 await self._side.drain()
@@ -87,39 +83,37 @@ class _Mapped:
                 self._side.see_to_it()
         else:
             await self._until_fed()
-        if not pipeline.numbers:
+        if not self._order:
             if pipeline.error is not None:
                 raise pipeline.error
             return None
-        number = pipeline.numbers[0]
-        if number not in collector.answers:
-            await self._await(number)
-        del pipeline.numbers[0]
+        if not self._order.ready:
+            await self._await()
+        answer = self._order.ready.popleft()
         if pipeline.room:
             self._make_room()
-        return collector.answers.pop(number)
+        return answer
 
     def end(self) -> None:
         """Give up what is under way."""
         self._cancel()
-        for number in self._pipeline.numbers:
+        for number in list(self._order.numbers):
             self._channel.abandon(number)
         self._side.leave()
 
-    async def _await(self, number: int) -> None:
+    async def _await(self) -> None:
         collector, timeout = self._collector, self._timeout
-        collector.awaited = number
         deadline = None if timeout is None else monotonic() + timeout
-        while number not in collector.answers:
+        while not self._order.ready:
             collector.has_changed = False
             in_time = await collector.wait(deadline)
-            if number not in collector.answers:
+            if not self._order.ready:
                 self._channel.check()
                 if not in_time:
                     raise timed_out(self._method, timeout)
 
     async def _until_fed(self) -> None:
-        while not (self._pipeline.numbers or self._pipeline.is_over):
+        while not (self._order or self._pipeline.is_over):
             self._collector.has_changed = False
             await self._collector.wait(None)
 

@@ -38,6 +38,8 @@ class Announcement:
     codec: CodecName = "json"
     #: None: not known, any name may be tried.
     methods: Mapping[str, Method] | None = field(default=None, hash=False)
+    #: Whether a frame may hold several messages.
+    batch: bool = False
 
 
 class Refused(ValueError):
@@ -124,6 +126,7 @@ def _read(said: dict[str, Any], level: int) -> Announcement:
         _text(said, "version"),
         cast("CodecName", codec),
         _methods(said.get("methods")),
+        level == 2 and _flag(said, "batch"),
     )
 
 
@@ -131,6 +134,13 @@ def _text(said: Mapping[str, Any], key: str) -> str | None:
     value = said.get(key)
     if value is not None and not isinstance(value, str):
         raise Refused(f"has {key} {value!r:.80}, which is no text")
+    return value
+
+
+def _flag(said: Mapping[str, Any], key: str, of: str = "") -> bool:
+    value = said.get(key, False)
+    if not isinstance(value, bool):
+        raise Refused(f"has {key} {value!r:.80}{of}, which is no boolean")
     return value
 
 
@@ -150,9 +160,7 @@ def _method(said: object) -> Method:
     name = said.get("name")
     if not isinstance(name, str) or not name or name.startswith(("$/", "host.")):
         raise Refused(f"has a method named {name!r:.80}, which cannot be called")
-    stream = said.get("stream", False)
-    if not isinstance(stream, bool):
-        raise Refused(f"has stream {stream!r:.80} of method {name!r:.80}, which is no boolean")
+    stream = _flag(said, "stream", f" of method {name!r:.80}")
     doc = _text(said, "doc") or ""
     return Method(name, _signature(name, said.get("params")), stream, doc)
 

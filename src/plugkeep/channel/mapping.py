@@ -3,62 +3,61 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
 from plugkeep.channel.channel import timed_out
+from plugkeep.channel.in_order import InOrder, Many
 from plugkeep.channel.waiters import Waiter
-from plugkeep.errors import CallError, UnsendableValueError
+from plugkeep.errors import CallError, PluginError, UnsendableValueError
 from plugkeep.wire.messages import PlainAnswer
 
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
     from plugkeep.channel.channel import Channel
-    from plugkeep.wire.events import Answer
 
 _NONE: Final[dict[str, Any]] = {}
+_result_of = attrgetter("result")
 
 
-class Collector(Waiter):
-    """Waits for many answers, of which one is `awaited` first."""
+class Collector(Many, Waiter):
+    """A thread that waits for the answers of many calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: InOrder) -> None:
         super().__init__()
-        self.answers: dict[Any, Answer | PlainAnswer] = {}
-        self.awaited: Any = 0
+        self.order = order
 
-    def answered(self, answer: Answer | PlainAnswer) -> None:
-        self.answers[answer.id] = answer
-        if answer.id == self.awaited:
-            self.ring()
+    news = Waiter.ring
 
     def has_news(self) -> bool:
-        return self.awaited in self.answers or self.is_lost
+        return bool(self.order.ready) or self.is_lost
 
 
 class Pipeline:
     """Calls that are made ahead of whoever takes their results: half a window in one write."""
 
-    def __init__(self, channel: Channel, method: str, window: int, waiter: Any) -> None:
+    def __init__(
+        self, channel: Channel, method: str, window: int, order: InOrder, waiter: Any
+    ) -> None:
         if window < 1:
             raise ValueError(f"window is {window}; it takes 1 or more")
-        self.numbers: deque[int] = deque()
         #: Why there are no more calls, where it is not that there are no more items.
         self.error: Exception | None = None
         self.is_over = False  # there are no more items
         self._channel = channel
         self._method = method
         self._window = window
+        self._order = order
         self._waiter = waiter
 
     @property
     def room(self) -> int:
         """How many calls are to be made now; 0 while there are enough under way."""
-        under_way = len(self.numbers)
+        under_way = len(self._order)
         return 0 if self.is_over or under_way * 2 > self._window else self._window - under_way
 
     def refill(self, items: Iterator[tuple[Any, ...]]) -> None:
@@ -75,23 +74,22 @@ class Pipeline:
         if batch:
             self.send(batch)
 
-    def send(self, batch: Iterable[tuple[Any, ...]]) -> None:
-        """Put calls with these arguments into the outbox."""
-        batch = list(batch)
+    def send(self, batch: Sequence[tuple[Any, ...]]) -> None:
+        """Make calls with these arguments. What cannot be written now is left in the outbox."""
         within = self._channel.within()
         connection = self._channel.connection
         if within is UNSET and (
             quick := connection.quick_requests(self._method, batch, self._waiter)
         ):
             numbers, frames = quick
-            self.numbers.extend(numbers)
-            self._channel.outbox.put((frames, ()))
+            self._order.numbers.extend(numbers)
+            self._channel.outbox.send((frames, ()))
         else:
             self._send_each(batch, within)
 
     def _send_each(self, batch: Iterable[tuple[Any, ...]], within: Any) -> None:
         method, waiter, request = self._method, self._waiter, self._channel.connection.request
-        numbers, put = self.numbers, self._channel.outbox.put
+        numbers, put = self._order.numbers, self._channel.outbox.put
         frames: list[bytes | bytearray] = []
         try:
             for args in batch:
@@ -105,6 +103,7 @@ class Pipeline:
             self.end(error)
         if frames:
             put((b"".join(frames), ()))
+        self._channel.outbox.flush()
 
     def end(self, error: Exception) -> None:
         """Make no more calls; `error` comes after the results of those that are under way."""
@@ -125,34 +124,29 @@ class Mapped:
         self._channel = caller.channel
         self._method = method
         self._options = options
-        self._waiter = Collector()
+        self._order = order = InOrder()
+        self._waiter = Collector(order)
         self._items: Iterator[tuple[Any, ...]] = zip(*iterables)  # noqa: B905  # as `map` does
-        self._pipeline = Pipeline(caller.channel, method, options.window, self._waiter)
+        self._pipeline = Pipeline(caller.channel, method, options.window, order, self._waiter)
 
     def __iter__(self) -> Iterator[Any]:
-        pipeline, answers, method = self._pipeline, self._waiter.answers, self._method
-        numbers, options, result_of = pipeline.numbers, self._options, self._caller.result_of
-        half = options.window // 2
-        is_plain = options.buffers == "bytes"
+        return chain.from_iterable(self._batches())
+
+    def _batches(self) -> Iterator[Sequence[Any]]:
+        pipeline, order = self._pipeline, self._order
         try:
             while True:
-                if len(numbers) <= half and pipeline.room:
+                if pipeline.room:
                     pipeline.refill(self._items)
                     self._channel.flush_waiting(self._options.timeout)
-                if not numbers:
+                if not order:
                     break
-                number = numbers[0]
-                if number not in answers:
-                    self._await(number)
-                keep = 0 if pipeline.is_over else half
-                while numbers and numbers[0] in answers:
-                    answer = answers.pop(numbers.popleft())
-                    if is_plain and type(answer) is PlainAnswer:
-                        yield answer.result
-                    else:
-                        yield result_of(answer, method, options)
-                    if len(numbers) <= keep:
-                        break
+                if not order.ready:
+                    self._await()
+                results, error = self._take_results()
+                yield results
+                if error is not None:
+                    raise error
             if pipeline.error is not None:
                 raise pipeline.error
         except CallError as error:
@@ -160,18 +154,33 @@ class Mapped:
         finally:
             self._end()
 
-    def _await(self, number: int) -> None:
+    def _take_results(self) -> tuple[list[Any], PluginError | None]:
+        """Return the next results, up to where more calls are to be made, or to an error."""
+        ready, options = self._order.ready, self._options
+        keep = 0 if self._pipeline.is_over else options.window // 2
+        most = max(len(self._order) - keep, 1)
+        answers = [ready.popleft() for _ in range(min(len(ready), most))]
+        if options.buffers == "bytes" and {PlainAnswer}.issuperset(map(type, answers)):
+            return list(map(_result_of, answers)), None
+        results: list[Any] = []  # it keeps what came before an error
+        result_of = self._caller.result_of
+        try:
+            results.extend(result_of(answer, self._method, options) for answer in answers)
+        except PluginError as error:
+            return results, error
+        return results, None
+
+    def _await(self) -> None:
         waiter, channel, timeout = self._waiter, self._channel, self._options.timeout
-        waiter.awaited = number
         deadline = None if timeout is None else time.monotonic() + timeout
         in_time = channel.wait(waiter, waiter.has_news, deadline)
-        if number not in waiter.answers:
+        if not self._order.ready:
             channel.check()
             if not in_time:
                 raise timed_out(self._method, timeout)
 
     def _end(self) -> None:
         """Give up what is under way."""
-        for number in self._pipeline.numbers:
+        for number in list(self._order.numbers):
             self._channel.forget(number)
-        self._pipeline.numbers.clear()
+        self._order.numbers.clear()

@@ -62,12 +62,15 @@ class Outbox:
     def send(self, sending: Sending) -> bool:
         """Add to the queue and write what can be written; return what `flush` does."""
         frame, apart = sending
-        # The system writes so little either whole or not at all: nothing to note, then.
-        if not apart and len(frame) <= PIPE_BUF and not self.queue:
+        if not apart and not self.queue:
             try:
                 if self._try_pen(False):
                     if not self.queue:
-                        write(self._descriptor, frame)
+                        if len(frame) <= PIPE_BUF:
+                            # The system writes so little whole or not at all: nothing to note.
+                            write(self._descriptor, frame)
+                        else:
+                            self._write_first(frame)
                         self._lay_down()
                         # Somebody may have come meanwhile, and gone.
                         return not self.queue or self.flush()
@@ -82,6 +85,18 @@ class Outbox:
                 self.is_broken = True
         self.put(sending)
         return self.flush()
+
+    def _write_first(self, frame: bytes | bytearray) -> None:
+        """Put a frame into the queue, which was empty, and write what can be written of it."""
+        writing = map(write, (self._descriptor,), (frame,))
+        self.put((frame, ()))
+        # Without a call in between: a signal's handler might come, and write it itself.
+        if self.queue and self.queue[0] is frame and not self._written:
+            try:  # noqa: SIM105  # see above
+                self._written.extend(writing)
+            except BlockingIOError:
+                pass
+        self._settle()
 
     def flush(self) -> bool:
         """Write what can be written at once; return False where something is left to the caller.

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 from plugkeep.current import CurrentCall
 from plugkeep.errors import CallCancelledError, CallTimeoutError
 from plugkeep.wire import messages as m
+from plugkeep.wire.events import Request
 
 if TYPE_CHECKING:
     from plugkeep.runner.runner import Runner
     from plugkeep.wire.connection import Sending
-    from plugkeep.wire.events import Request
     from plugkeep.wire.messages import Id
 
 
 def nothing() -> None:
     """Do nothing."""
+
+
+def whole(request: Any) -> Request:
+    """Return a plain request as what it is a short form of."""
+    if isinstance(request, Request):
+        return request
+    return Request(request.id, request.method, request.params, {}, (), None, None, None)
 
 
 class Call(CurrentCall):

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.channel import Channel, serving
 from plugkeep.channel.ends import Ends
+from plugkeep.channel.failures import failure_of
 from plugkeep.channel.io_thread import IoThread
 from plugkeep.channel.waiters import Waiter
 from plugkeep.current import served
+from plugkeep.errors import UnsendableValueError
 from plugkeep.wire.connection import Connection, Sending
-from plugkeep.wire.messages import Id
+from plugkeep.wire.messages import Id, PlainAnswer
 
 if TYPE_CHECKING:
     from plugkeep.errors import PluginError
@@ -45,10 +47,11 @@ class PluginChannel(Channel):
         self.current: Any = None
         #: Jobs for the main thread.
         self.queue: deque[Any] = deque()
-        self._held: deque[bytes | bytearray] = deque()
+        #: Answers that are sent together: frames, and plain results that are yet to become some.
+        self.held: deque[bytes | bytearray | PlainAnswer] = deque()
         self._holding = threading.RLock()
         #: Whether the I/O thread comes by every few milliseconds, and would send what is held.
-        self._is_hot = False
+        self.is_hot = False
         # What was being served when each of our own calls was made; those that are over, too.
         self._origins: dict[Id, Any] = {}
         self._main = threading.get_ident()
@@ -66,8 +69,8 @@ class PluginChannel(Channel):
 
     def take_over(self) -> bool:
         """See `Channel.take_over`."""
-        self._is_hot = not super().take_over()
-        return not self._is_hot
+        self.is_hot = not super().take_over()
+        return not self.is_hot
 
     @property
     def is_led(self) -> bool:
@@ -75,7 +78,7 @@ class PluginChannel(Channel):
 
         Not while there is something that it has to send.
         """
-        self._is_hot = is_needed = self._active or bool(self._held)
+        self.is_hot = is_needed = self._active or bool(self.held)
         return is_needed
 
     # --- answers of the main thread's -----------------------------------------------------
@@ -87,34 +90,49 @@ class PluginChannel(Channel):
             self.send_held()
             self.send(sending)
         else:
-            self._held.append(frame)
-            if len(self._held) >= _MOST_HELD:
+            self.held.append(frame)
+            if len(self.held) >= MOST_HELD:
                 self.send_held()
 
     def send_held(self) -> None:
         """Send what is held, in order, and wait until it is written."""
         with self._holding:
-            frames = []
-            while self._held:
-                frames.append(self._held.popleft())
-            if frames:
-                self.send((b"".join(frames), ()))
+            if held := list(self.held):
+                self.held.clear()  # only this thread adds to it
+                self.send((self._encoded(held), ()))
 
     def heat(self) -> None:
         """See to it that what is held is sent soon, however long the next job takes."""
-        if self._held and (self.dozing or not self._is_hot):
-            self._is_hot = True
+        if self.held and (self.dozing or not self.is_hot):
+            self.is_hot = True
             self._io_thread.rouse(self)
 
     def tick(self) -> bool:
         """See `Channel.tick`."""
-        if self._held and self._holding.acquire(False):
+        if self.held and self._holding.acquire(False):
             try:
-                while self._held:
-                    self.outbox.put((self._held.popleft(), ()))
+                held = [self.held.popleft() for _ in range(len(self.held))]
+                self.outbox.put((self._encoded(held), ()))
             finally:
                 self._holding.release()
         return super().tick()
+
+    def _encoded(self, held: Sequence[Any]) -> bytes:
+        """Return what was held, in one piece."""
+        if {PlainAnswer}.issuperset(map(type, held)):
+            frames = self.connection.quick_answers(held)
+            if frames is not None:
+                return frames
+        return b"".join(map(self._frame, held))
+
+    def _frame(self, held: bytes | bytearray | PlainAnswer) -> bytes | bytearray:
+        if type(held) is not PlainAnswer:
+            return held  # type: ignore[return-value]  # it is a frame
+        self.connection.serving[held.id] = None
+        try:
+            return self.connection.answer(held.id, held.result)[0]
+        except UnsendableValueError as error:
+            return self.connection.refuse(held.id, *failure_of(error))[0]
 
     # --- calling the host -----------------------------------------------------------------
 
@@ -194,6 +212,6 @@ class PluginChannel(Channel):
 
 
 #: So many answers are held back at most.
-_MOST_HELD = 64
+MOST_HELD = 64
 #: So many calls that are over are remembered at most.
 _MOST_ORIGINS = 100

@@ -17,11 +17,12 @@ from plugkeep.errors import (
     InvalidArgumentsError,
     UnsendableValueError,
 )
-from plugkeep.runner._calls import Call, nothing
+from plugkeep.runner._calls import Call, nothing, whole
+from plugkeep.runner._channel import MOST_HELD
 from plugkeep.runner._streams import MainStream, stream_here
 from plugkeep.wire.connection import Connection, Sending
 from plugkeep.wire.events import Request
-from plugkeep.wire.messages import Code, PlainRequest
+from plugkeep.wire.messages import Code, PlainAnswer, PlainRequest
 
 if TYPE_CHECKING:
     from plugkeep.channel.exposed import ExposedMethod
@@ -60,41 +61,51 @@ class Service:
 
     # --- quick methods, whose turn has come -----------------------------------------------
 
-    def work(self) -> None:
+    def work(self) -> None:  # every call made here costs each call
         """Do what waits for the main thread, one after the other, and answer in few writes."""
-        channel = self._runner.channel
-        queue = channel.queue
-        try:
-            for _ in range(len(queue)):
-                if not queue:  # a job has done others meanwhile
-                    break
-                job = queue.popleft()
+        runner, channel = self._runner, self._runner.channel
+        connection, queue, hold_plain = runner.connection, channel.queue, channel.held.append
+        quick, unwanted, open_calls = runner.quick.get, runner.unwanted, connection.serving
+        plain = connection.codec.packer.plain
+        for _ in range(min(len(queue), MOST_HELD)):
+            if not queue:  # a job has done others meanwhile
+                break
+            job = queue.popleft()
+            if channel.dozing or not channel.is_hot:
                 channel.heat()
-                if type(job) is PlainRequest:
-                    channel.hold(self._serve_plain(job))
-                elif type(job) is Request:
-                    channel.hold(self._serve_quickly(job))
+            if type(job) is not PlainRequest:
+                self._do(job)
+                continue
+            params = job.params
+            function, known = quick(job.method, _NONE)
+            if (
+                function is None
+                or unwanted
+                or (
+                    known is not None
+                    and (type(params[0]) if len(params) == 1 else tuple(map(type, params)))
+                    not in known
+                )
+            ):
+                self._do(whole(job))
+                continue
+            channel.current = job
+            try:
+                result = function(*params)
+                if type(result) in plain:
+                    del open_calls[job.id]
+                    hold_plain(PlainAnswer(job.id, result))
                 else:
-                    job()
-        finally:
-            channel.send_held()
+                    channel.hold(connection.answer(job.id, result))
+            except BaseException as error:
+                channel.hold(self.failed(job, error))
+        channel.send_held()
 
-    def _serve_plain(self, request: PlainRequest) -> Sending:
-        """Do as `_serve_quickly` does, where nothing is special about the call."""
-        runner, params = self._runner, request.params
-        function, known = runner.quick.get(request.method, _NONE)
-        if (
-            function is None
-            or runner.unwanted
-            or (known is not None and kinds_of(params) not in known)
-        ):
-            whole = Request(request.id, request.method, params, {}, (), None, None, None)
-            return self._serve_quickly(whole)
-        runner.channel.current = request
-        try:
-            return runner.connection.answer(request.id, function(*params))
-        except BaseException as error:
-            return self.failed(request, error)
+    def _do(self, job: Any) -> None:
+        if type(job) is Request:
+            self._runner.channel.hold(self._serve_quickly(job))
+        else:
+            job()
 
     def _serve_quickly(self, request: Request) -> Sending:
         """Serve a call of a quick method; return the answer."""

@@ -30,7 +30,7 @@ from plugkeep.errors import (
     did_you_mean,
 )
 from plugkeep.plugin import Plugin
-from plugkeep.runner._calls import Call
+from plugkeep.runner._calls import Call, whole
 from plugkeep.runner._channel import PluginChannel
 from plugkeep.runner._life import Life
 from plugkeep.runner._methods import Methods
@@ -83,7 +83,7 @@ class Runner:
         self.level = wire.level
         self.output = output
         self.methods = Methods(plugin)
-        self.connection = Connection(Frames() if wire.level == 2 else Ndjson())
+        self.connection = Connection(_codec(wire.level))
         self.io_thread = IoThread()
         self.life = Life(self)
         self.channel = PluginChannel(
@@ -103,6 +103,7 @@ class Runner:
         self.status = 0
         self._main = threading.get_ident()
         self._lost_logs = 0
+        self._read_size = _READ_SIZE
 
     # --- the main thread ------------------------------------------------------------------
 
@@ -138,6 +139,7 @@ class Runner:
             said["version"] = version
         if self.level == 2:
             said["codec"] = "msgpack"
+            said["batch"] = True
         if self.level and (methods := self.methods.announced) is not None:
             said["methods"] = methods
         text = json.encode(said)
@@ -154,7 +156,7 @@ class Runner:
         take_plain, answer, unwanted = connection.take_plain, connection.answer, self.unwanted
         quick, send, read, source = self.quick.get, channel.outbox.send, os.read, channel.ends.read
         acquire, release = channel._try_lead, channel._release
-        codec, size, take_many = connection.codec, _READ_SIZE, connection.take_many_plain
+        codec, size, take_many = connection.codec, self._read_size, connection.take_many_plain
         names = self.quick.keys()
         acquire()
         channel._active = True
@@ -169,20 +171,27 @@ class Runner:
             channel.uses += 1
             request = take_plain(data)
             if request is None:
+                size = self._read_size = _READ_MORE  # where there were several there will be more
                 if many := take_many(data, names):
                     queue.extend(many)
+                    channel.go()
+                    self.service.work()
+                    if self.is_over:
+                        return
+                    acquire()
+                    channel._active = True
                 else:
                     channel.take(data)
-                size = _READ_MORE  # where there were several there will be more
                 continue
-            size = _READ_SIZE
+            if size is _READ_MORE:
+                size = self._read_size = _READ_SIZE
             params = request.params
             function, known = quick(request.method, _NOT_QUICK)
             if (
                 known is not None
                 and (type(params[0]) if len(params) == 1 else tuple(map(type, params))) not in known
             ):
-                self.requested(_whole(request))
+                self.requested(whole(request))
                 continue
             channel._active = False
             release()
@@ -344,14 +353,16 @@ class Runner:
     def current_record(self, request: Any) -> Call:
         """Return the record of a call that the main thread serves, making it if need be."""
         if not isinstance(self.channel.current, Call):
-            self.channel.current = Call(self, _whole(request))
+            self.channel.current = Call(self, whole(request))
         return self.channel.current
 
 
-def _whole(request: Any) -> Request:
-    if isinstance(request, Request):
-        return request
-    return Request(request.id, request.method, request.params, {}, (), None, None, None)
+def _codec(level: int) -> Frames | Ndjson:
+    if level != 2:
+        return Ndjson()
+    codec = Frames()
+    codec.takes_batches = True
+    return codec
 
 
 def _host_is_gone() -> PluginError:

@@ -60,6 +60,14 @@ class _HostChannel(Channel):
         self.end.abandoned(number)
 
 
+def _codec(announcement: Announcement) -> Frames | Ndjson:
+    if announcement.level != 2:
+        return Ndjson()
+    codec = Frames(announcement.codec)
+    codec.takes_batches = codec.sends_batches = announcement.batch
+    return codec
+
+
 class Link:
     """A channel to a plugin, from its ready message to the end of its process."""
 
@@ -78,7 +86,7 @@ class Link:
         self.announcement = announcement
         #: Of each protocol that was asked for, the class of the proxies; None: it does not fit.
         self.proxies: WeakKeyDictionary[Any, type[Proxy] | None] = WeakKeyDictionary()
-        codec = Frames(announcement.codec) if announcement.level == 2 else Ndjson()
+        codec = _codec(announcement)
         self.end = HostEnd(plugin, grants, fate.lost)
         self.channel = self.end.channel = channel = _HostChannel(
             Connection(codec),

@@ -9,9 +9,11 @@ Both ends may call. Each numbers its own calls, and owes an answer to each of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import count
+from itertools import chain, count, islice, repeat
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +21,7 @@ from msgspec import UNSET, Struct
 
 from plugkeep.errors import ProtocolViolationError, UnsendableValueError
 from plugkeep.wire import messages as m
+from plugkeep.wire._complaints import blame, why
 from plugkeep.wire.events import (
     LEVELS,
     Answer,
@@ -37,7 +40,7 @@ from plugkeep.wire.events import (
 from plugkeep.wire.frames import Frames, Via
 from plugkeep.wire.messages import ErrorObject, Id, Message, shortened
 from plugkeep.wire.ndjson import Ndjson, Noise
-from plugkeep.wire.values import Unsendable, pack_params, unpack, unpack_params
+from plugkeep.wire.values import pack_params, unpack, unpack_params
 
 __all__ = [
     "Answer",
@@ -147,7 +150,7 @@ class Connection:
                 message.params = packed or UNSET
             sending = self._with_buffers(message, buffers)
         except m.UNENCODABLE as error:
-            raise self._blame(method, args, kwargs, error) from None
+            raise blame(self.codec, method, args, kwargs, error) from None
         if credit is not UNSET:
             self._flows[number] = Flow(credit)
         self.calls[number] = waiter
@@ -190,7 +193,7 @@ class Connection:
             message.result, buffers = self._pack(result)
             sending = self._with_buffers(message, buffers)
         except m.UNENCODABLE as error:
-            raise UnsendableValueError(f"the result {self._why(result, error)}") from None
+            raise UnsendableValueError(f"the result {why(self.codec, result, error)}") from None
         del self.serving[number]
         return sending
 
@@ -221,8 +224,8 @@ class Connection:
             message = Message(UNSET, m.CHUNK, {"id": number, "value": packed})
             sending = self._with_buffers(message, buffers)
         except m.UNENCODABLE as error:
-            why = self._why(value, error)
-            raise UnsendableValueError(f"the value of the stream {why}") from None
+            reason = why(self.codec, value, error)
+            raise UnsendableValueError(f"the value of the stream {reason}") from None
         flow.used += 1
         return sending
 
@@ -232,7 +235,7 @@ class Connection:
             packed, buffers = self._pack(params)
             return self._with_buffers(Message(UNSET, method, packed), buffers)
         except m.UNENCODABLE as error:
-            raise UnsendableValueError(f"{method} {self._why(params, error)}") from None
+            raise UnsendableValueError(f"{method} {why(self.codec, params, error)}") from None
 
     # --- what comes -----------------------------------------------------------------------
 
@@ -259,27 +262,26 @@ class Connection:
         The quick way for many at once, in the manner of `take_plain`.
         """
         requests = self.codec.plain_requests(data)
-        ids: dict[Id, None] = dict.fromkeys([request.id for request in requests])
+        ids: dict[Id, None] = dict.fromkeys(map(_id_of, requests))
         if (
             len(ids) != len(requests)
             or not ids.keys().isdisjoint(self.serving)
-            or not known >= {request.method for request in requests}
+            or not known >= set(map(_method_of, requests))
         ):
             return []
         self.serving.update(ids)
         return requests
 
-    def take_answers(self, data: bytes) -> list[tuple[Any, m.PlainAnswer]]:
-        """Return the answers that `data` is, if all are plain, with their waiters; else none.
+    def take_answers(self, data: bytes) -> list[m.PlainAnswer]:
+        """Return the answers that `data` is, if all are plain; else none.
 
-        The waiter of an answer that nobody waits for is None.
+        Their calls are left to be given up.
         """
-        pop = self.calls.pop
-        answers = [(pop(answer.id, None), answer) for answer in self.codec.plain_answers(data)]
-        if self._flows:
-            for _, answer in answers:
-                self._flows.pop(answer.id, None)
-        return answers
+        return self.codec.plain_answers(data)
+
+    def give_up_all(self, numbers: Iterable[Id]) -> None:
+        """Do what `give_up` does for each of these, which are calls under way."""
+        deque(map(self.give_up if self._flows else self.calls.pop, numbers), maxlen=0)
 
     def quick_requests(
         self, method: str, batch: Sequence[Sequence[Any]], waiter: Any
@@ -288,17 +290,23 @@ class Connection:
 
         None where some argument needs a look inside: then it is for `request`, one by one.
         """
-        plain, numbers, encode = self.codec.packer.plain, self._numbers, self._quick_request
-        for args in batch:
-            if not plain.issuperset(map(type, args)):
-                return None
-        made = [(number := next(numbers), encode(number, method, args)) for args in batch]
-        frames = [frame for _, frame in made if frame is not None]
-        if len(frames) < len(made):
+        if not self.codec.packer.plain.issuperset(map(type, chain.from_iterable(batch))):
             return None
-        numbered = [number for number, _ in made]
-        self.calls.update(dict.fromkeys(numbered, waiter))
-        return numbered, b"".join(frames)
+        numbers = list(islice(self._numbers, len(batch)))
+        sending = self.codec.quick_batch(
+            list(map(m.PlainRequest, numbers, repeat(method), batch))  # type: ignore[arg-type]
+        )
+        if sending is None:
+            return None
+        self.calls.update(zip(numbers, repeat(waiter), strict=False))
+        return numbers, sending
+
+    def quick_answers(self, answers: Sequence[m.PlainAnswer]) -> bytes | None:
+        """Return what is to be sent for plain results, in one piece; None: it is for `answer`.
+
+        They are those of calls that are no longer in `serving`.
+        """
+        return self.codec.quick_batch(answers)
 
     def supply(self, buffer: Any) -> list[Event]:
         """Take the buffer that the codec `wanted`; return what that brings about.
@@ -471,30 +479,6 @@ class Connection:
             return Apart(buffer, "memory", file)
         return Apart(buffer, "socket")
 
-    def _blame(
-        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
-    ) -> UnsendableValueError:
-        """Say which argument cannot travel."""
-        named = [*((f"argument {i + 1}", value) for i, value in enumerate(args))]
-        named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-        for what, value in named:
-            if why := self._complaint(value):
-                return UnsendableValueError(f"{what} of {method!r} {why}")
-        return UnsendableValueError(f"the arguments of {method!r}: {_read(error)}")
-
-    def _why(self, value: Any, error: Exception) -> str:
-        """Say why `value` could not be sent, and where in it; `error` is what became of it."""
-        return self._complaint(value) or _read(error)
-
-    def _complaint(self, value: Any) -> str:
-        packer = self.codec.packer
-        try:
-            packer.examine(value)
-            self._encode(Message(params=packer.pack(value)[0]))
-        except m.UNENCODABLE as error:
-            return _read(error)
-        return ""
-
 
 def _no_file(_: int) -> None:
     return None
@@ -509,16 +493,8 @@ def _read_request(message: Message) -> tuple[list[Any], dict[str, Any]]:
     return unpack_params(message.params)
 
 
-def _read(error: Exception) -> str:
-    """Return what `error` has against a value, as the end of a sentence."""
-    if isinstance(error, Unsendable):
-        return str(error)
-    if isinstance(error, RecursionError):
-        return "is nested too deeply, or within itself"
-    return f"cannot be encoded: {error}"
-
-
 _NOBODY: Any = object()
+_id_of, _method_of = attrgetter("id"), attrgetter("method")
 _LONGEST_TEXT = 10_000  # of an error that could not be sent whole
 
 

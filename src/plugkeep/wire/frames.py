@@ -2,7 +2,8 @@
 
 A frame begins with twelve bytes: the length of what follows, that of the message in it, and
 flags, all little-endian. Behind the message stand its inline buffers. Others travel on a socket
-beside, as raw bytes or as the descriptor of a memory file; the message announces them.
+beside, as raw bytes or as the descriptor of a memory file; the message announces them. Instead of
+a message there may be a batch, an array of several, between ends that have agreed to it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ _pack_header = HEADER.pack
 _HEADERS: Final[tuple[bytes, ...]] = tuple(HEADER.pack(size, size, 0) for size in range(1024))
 _SHORT: Final = len(_HEADERS)
 _read_header = HEADER.unpack_from
+#: What the encoding of an array begins with.
+_ARRAY: Final = {"msgpack": frozenset({*range(0x90, 0xA0), 0xDC, 0xDD}), "json": frozenset(b"[")}
 
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):
@@ -81,6 +84,8 @@ class Frames:
         self.codec = codec
         self.packer = Packer(binary=codec == "msgpack", allow_buffers=True)
         self.wanted: Wanted | None = None
+        #: Whether the other end may send batches, and whether it takes them.
+        self.takes_batches = self.sends_batches = False
         self._max_message = max_message
         self._max_buffers = max_buffers
         self._partial = bytearray()
@@ -93,8 +98,13 @@ class Frames:
         self._plain = self.packer.plain
         self._short = min(_SHORT, max_message + 1)
         self._encode = _ENCODERS[codec]().encode
+        self._array = _ARRAY[codec]
         self._decode, self._decode_request, self._decode_answer = (
             _DECODERS[codec](kind).decode for kind in (Message, PlainRequest, PlainAnswer)
+        )
+        self._decode_batch, self._decode_requests, self._decode_answers = (
+            _DECODERS[codec](list[kind]).decode  # type: ignore[valid-type]  # one after the other
+            for kind in (Message, PlainRequest, PlainAnswer)
         )
 
     # --- out ------------------------------------------------------------------------------
@@ -126,7 +136,7 @@ class Frames:
         """Return an answer in the manner of `quick_request`."""
         return self._quick(PlainAnswer(number, result)) if type(result) in self._plain else None
 
-    def _quick(self, message: PlainRequest | PlainAnswer) -> bytes | None:
+    def _quick(self, message: Any) -> bytes | None:
         try:
             body: bytes = self._encode(message)
         except UNENCODABLE:
@@ -135,6 +145,13 @@ class Frames:
         if size < self._short:
             return _HEADERS[size] + body
         return None if size > self._max_message else _pack_header(size, size, 0) + body
+
+    def quick_batch(self, messages: Sequence[PlainRequest | PlainAnswer]) -> bytes | None:
+        """Return several messages in one piece; None where one of them cannot be encoded."""
+        if self.sends_batches:
+            return self._quick(messages)
+        frames = list(map(self._quick, messages))
+        return None if None in frames else b"".join(frames)  # type: ignore[arg-type]
 
     def check_buffers(self, buffers: Sequence[memoryview]) -> None:
         """Raise ValueError where no message may have so many buffers, or such large ones."""
@@ -172,13 +189,15 @@ class Frames:
 
     def plain_requests(self, data: bytes) -> list[PlainRequest]:
         """Return the requests that `data` is, if it is nothing else, in whole frames; else none."""
-        return self._plain_ones(data, self._decode_request)
+        return self._plain_ones(data, self._decode_request, self._decode_requests)
 
     def plain_answers(self, data: bytes) -> list[PlainAnswer]:
         """Return the answers that `data` is, in the manner of `plain_requests`."""
-        return self._plain_ones(data, self._decode_answer)
+        return self._plain_ones(data, self._decode_answer, self._decode_answers)
 
-    def _plain_ones(self, data: bytes, decode: Callable[[bytes], Any]) -> list[Any]:
+    def _plain_ones(
+        self, data: bytes, decode: Callable[[bytes], Any], decode_batch: Callable[[bytes], Any]
+    ) -> list[Any]:
         found: list[Any] = []
         position, end = 0, len(data)
         if self._partial or self.wanted:
@@ -190,8 +209,12 @@ class Frames:
                 position = start + length
                 if length != size or flags or position > end:
                     return []
-                found.append(decode(data[start:position]))
-        except (*UNDECODABLE, struct.error):
+                if self.takes_batches and data[start] in self._array:
+                    found += decode_batch(data[start:position])
+                    self.sends_batches = True
+                else:
+                    found.append(decode(data[start:position]))
+        except (*UNDECODABLE, struct.error, IndexError):
             return []
         return found
 
@@ -241,6 +264,10 @@ class Frames:
                 self._needed = HEADER_SIZE + length
                 break
             position = start + length
+            if self.takes_batches and 0 < length == message_length and data[start] in self._array:
+                messages += self._parse_batch(source[start:position])
+                is_special = False
+                continue
             try:
                 message: Message = self._decode(source[start : start + message_length])
             except UNDECODABLE as error:
@@ -255,6 +282,18 @@ class Frames:
             self._partial += source[position:]
         self._is_special = is_special or position < end
         return messages
+
+    def _parse_batch(self, body: Any) -> list[Message]:
+        try:
+            batch: list[Message] = self._decode_batch(body)
+        except UNDECODABLE as error:
+            raise _no_message(body, error) from error
+        if not batch or any(message.buffers is not UNSET for message in batch):
+            raise ProtocolViolationError(
+                "a batch holds no message, or one with buffers: those travel alone"
+            )
+        self.sends_batches = True
+        return batch
 
     def _check_patience(self) -> None:
         """What comes while a buffer is awaited has to be kept, and that not without limit."""

@@ -48,6 +48,7 @@ class Ndjson:
         self._searched = 0  # of the partial line so much is known to hold no newline
         self._plain = self.packer.plain
         self._encode = msgspec.json.Encoder().encode
+        self._encode_lines = msgspec.json.Encoder().encode_lines
         self._decode = msgspec.json.Decoder(Message).decode
         self._decode_request = msgspec.json.Decoder(PlainRequest).decode
         self._decode_answer = msgspec.json.Decoder(PlainAnswer).decode
@@ -70,6 +71,14 @@ class Ndjson:
     def quick_answer(self, number: Id, result: Any) -> bytes | None:
         """Return an answer in the manner of `quick_request`."""
         return self._quick(PlainAnswer(number, result)) if type(result) in self._plain else None
+
+    def quick_batch(self, messages: Sequence[PlainRequest | PlainAnswer]) -> bytes | None:
+        """Return several messages in one piece; None where one of them cannot be encoded."""
+        try:
+            lines = self._encode_lines(messages)
+        except UNENCODABLE:
+            return None
+        return None if len(lines) > self._max_line else lines
 
     def _quick(self, message: PlainRequest | PlainAnswer) -> bytes | None:
         try:

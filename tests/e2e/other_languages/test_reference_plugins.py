@@ -31,6 +31,7 @@ def played(level: int, methods: set[str] | None = None, codec: str = "json") -> 
         if level in header.get("levels", [1, 2])
         and "plugin" in header.get("tests", ["plugin"])
         and header.get("codec", codec) == codec
+        and not header.get("batch")  # which none of them takes
         and (methods is None or methods.issuperset(header.get("needs", ())))
     ]
 

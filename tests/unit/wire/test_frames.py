@@ -12,7 +12,7 @@ import pytest
 
 from plugkeep.errors import ProtocolViolationError
 from plugkeep.wire.frames import HEADER_SIZE, MAX_BUFFER_COUNT, CodecName, Frames, Wanted
-from plugkeep.wire.messages import Message
+from plugkeep.wire.messages import Message, PlainAnswer, PlainRequest
 
 CODECS: list[CodecName] = ["msgpack", "json"]
 KIB, MIB = 1024, 1024 * 1024
@@ -370,3 +370,82 @@ def test_a_read_with_anything_else_in_it_is_not() -> None:
     codec = Frames("json")
     codec.receive(whole[:5])
     assert codec.plain_answers(whole) == []
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+
+def batching(codec: CodecName = "msgpack") -> Frames:
+    frames = Frames(codec)
+    frames.takes_batches = True
+    return frames
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_cut_at_every_byte_among_other_frames(codec: CodecName) -> None:
+    whole = b"".join(
+        [
+            frame(notice("a", params=[{"$buffer": 0}], buffers=[3]), b"abc", codec=codec),
+            frame([notice("b"), notice("c", params=["x" * 20])], codec=codec),
+            frame([notice("d")], codec=codec),
+            frame(notice("e", params=[{"$buffer": 0}], buffers=[3]), b"abc", codec=codec),
+        ]
+    )
+    for cut in range(len(whole) + 1):
+        frames = batching(codec)
+        messages = frames.receive(whole[:cut]) + frames.receive(whole[cut:])
+        assert names(messages) == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_batches_of_plain_messages(codec: CodecName) -> None:
+    requests = [PlainRequest(n, "echo", [n]) for n in range(40)]
+    answers = [PlainAnswer(n, "x" * n) for n in range(40)]
+    sender, reader = batching(codec), batching(codec)
+    for batches in (False, True):
+        sender.sends_batches = batches
+        for messages, read in (
+            (requests, reader.plain_requests),
+            (answers, reader.plain_answers),
+        ):
+            data = sender.quick_batch(messages)
+            assert data is not None
+            assert read(data + data) == messages + messages
+            assert read(data[:-1]) == read(data + b"x") == []
+            assert len(reader.receive(data)) == 40
+    assert reader.sends_batches, "whoever has received one may send some"
+
+
+def test_what_cannot_be_encoded_spoils_its_batch_only() -> None:
+    for batches in (False, True):
+        frames = batching()
+        frames.sends_batches = batches
+        assert frames.quick_batch([PlainAnswer(1, "fine"), PlainAnswer(2, 2**64)]) is None
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(
+    "batch",
+    [[], [[notice("a")]], [1], [notice("a"), None], [notice("a", buffers=[0])]],
+    ids=["empty", "nested", "number", "null", "buffers"],
+)
+def test_what_is_no_batch_is_refused(codec: CodecName, batch: list[Any]) -> None:
+    frames = batching(codec)
+    data = frame(batch, codec=codec)
+    assert frames.plain_answers(data) == frames.plain_requests(data) == []
+    with pytest.raises(ProtocolViolationError, match=r"a (batch|frame) holds no message"):
+        frames.receive(data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_that_was_not_agreed_to_is_refused(codec: CodecName) -> None:
+    data = frame([notice("a")], codec=codec)
+    assert Frames(codec).plain_requests(data) == []
+    with pytest.raises(ProtocolViolationError, match="a frame holds no message"):
+        Frames(codec).receive(data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_has_no_buffers_behind_it(codec: CodecName) -> None:
+    with pytest.raises(ProtocolViolationError):
+        batching(codec).receive(frame([notice("a")], b"abc", codec=codec))

@@ -75,12 +75,12 @@ def messages(transcript: Any) -> Iterator[tuple[str, dict[str, Any], list[bytes]
 # --- Their form -------------------------------------------------------------------------------
 
 
-HEADER = {"transcript", "about", "levels", "begins", "needs", "codec", "tests"}
+HEADER = {"transcript", "about", "levels", "begins", "needs", "codec", "tests", "batch"}
 EVENTS = {
     "host": ("message", "closes", "text", "hex", "cuts_off"),
     "plugin": ("message", "prints", "exits"),
 }
-BESIDE = {"from", "or", "group", "optional", "buffers", "frame", "comment"}
+BESIDE = {"from", "or", "group", "optional", "buffers", "frame", "comment", "batch"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,106 @@
+"""Many calls of an isolated plugin at once: in batches, each with an answer of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from plugkeep.errors import InvalidArgumentsError, PluginError, RemoteError
+
+METHODS = """
+@expose
+def echo(self, value): return value
+@expose
+def double(self, number: int) -> int: return number * 2
+@expose
+def half(self, value): return "\\ud800" if value == 3 else "no surrogate"
+@expose(threaded=True)
+def thread(self, value): return [value, "thread"]
+@expose
+async def loop(self, value): return [value, "loop"]
+@expose
+def refuse(self, value):
+    if value == 20: raise ValueError(f"not {value}")
+    return value
+@expose
+def current(self, value): return __import__("plugkeep").current_call().name
+"""
+
+
+@pytest.fixture(params=[2, 1])
+def plugin(request: pytest.FixtureRequest, isolated: Any) -> Any:
+    with isolated(METHODS, wire=request.param) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("method", ["thread", "loop"])
+def test_methods_that_run_elsewhere(plugin: Any, method: str) -> None:
+    assert list(plugin.map(method, range(200))) == [[n, method] for n in range(200)]
+
+
+def test_results_that_cannot_travel_fail_alone(plugin: Any) -> None:
+    halves = plugin.map("half", [0, 1, 2, 3, 4, 5, 6])
+    assert [next(halves) for _ in range(3)] == ["no surrogate"] * 3
+    with pytest.raises(PluginError, match="the result is a text with half a character"):
+        next(halves)
+    with pytest.raises(StopIteration):
+        next(halves)
+    assert plugin.call("echo", "still there") == "still there"
+
+
+def test_arguments_that_cannot_travel_fail_alone(plugin: Any) -> None:
+    taken = []
+    with pytest.raises(PluginError, match=r"argument 1 of 'echo' is a text with half"):
+        for value in plugin.map("echo", ["a", "b", "\ud800", "c"]):
+            taken.append(value)
+    assert taken == ["a", "b"]
+
+
+def test_arguments_that_do_not_fit_fail_alone(plugin: Any) -> None:
+    taken = []
+    with pytest.raises(InvalidArgumentsError, match="number"):
+        for value in plugin.map("double", [1, 2, "three", 4]):
+            taken.append(value)
+    assert taken == [2, 4]
+
+
+def test_what_a_method_raises_ends_a_map_at_its_place(plugin: Any) -> None:
+    taken = []
+    with pytest.raises(RemoteError, match="not 20"):
+        for value in plugin.map("refuse", range(100)):
+            taken.append(value)
+    assert taken == list(range(20))
+
+
+def test_each_call_knows_itself(plugin: Any) -> None:
+    assert set(plugin.map("current", range(100))) == {"current"}
+
+
+def test_maps_calls_and_tasks_side_by_side(plugin: Any) -> None:
+    async def tasks() -> list[Any]:
+        return await asyncio.gather(*(plugin.acall("echo", n) for n in range(300)))
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [
+            pool.submit(lambda: list(plugin.map("echo", range(3000)))),
+            pool.submit(lambda: list(plugin.map("double", range(3000)))),
+            pool.submit(lambda: [plugin.call("echo", n) for n in range(300)]),
+            pool.submit(lambda: asyncio.run(tasks())),
+        ]
+        results = [each.result(60) for each in work]
+    assert results[0] == list(range(3000))
+    assert results[1] == [2 * n for n in range(3000)]
+    assert results[2] == results[3] == list(range(300))
+
+
+def test_large_and_small_items_mixed(plugin: Any) -> None:
+    items = ["x" * (70_000 if n % 7 == 0 else n) for n in range(200)]
+    assert list(plugin.map("echo", items)) == items
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 1000])
+def test_any_window(plugin: Any, window: int) -> None:
+    assert list(plugin.using(window=window).map("echo", range(2500))) == list(range(2500))
