@@ -164,6 +164,34 @@ def test_it_is_told_of_the_host_and_not_of_a_plugin(isolated: Any, way: str) -> 
             assert "plugin 'host'" not in str(caught.value)
 
 
+TYPED = """
+@expose
+def typed(self):
+    from typing import Protocol
+    global Iterator  # where an annotation finds it
+    from collections.abc import Iterator
+    class Library(Protocol):
+        def read(self, book: dict, *, times: int = 1) -> str: ...
+        def pages(self, to: int) -> Iterator[int]: ...
+    library = self.host.library.proxy(Library)
+    return [library.read({"title": "tea", "pages": 1}, times=2), list(library.pages(3))]
+
+@expose
+def untyped(self):
+    from typing import Protocol
+    class Library(Protocol):
+        def read(self, book: dict) -> int: ...
+    return self.host.library.proxy(Library).read({"title": "tea", "pages": 1})
+"""
+
+
+def test_a_plugin_has_typed_views_of_what_it_is_granted(isolated: Any) -> None:
+    with isolated(TYPED, grants={"library": Library()}) as sandbox:
+        assert sandbox.call("typed") == ["teatea", [0, 1, 2]]
+        with pytest.raises(RemoteError, match=r"method 'read'.* does not fit int"):
+            sandbox.call("untyped")
+
+
 def test_nothing_is_granted_unless_it_is(isolated: Any) -> None:
     with isolated(CALLING) as sandbox:
         assert sandbox.call("granted") == []

@@ -14,6 +14,7 @@ import pytest
 
 import plugkeep
 from plugkeep.errors import (
+    ConfigError,
     ExitedBeforeReadyError,
     InvalidNameError,
     InvalidSourceError,
@@ -22,6 +23,7 @@ from plugkeep.errors import (
     PluginError,
     ProcessExitedError,
     ProgramNotFoundError,
+    RemoteError,
     SourceNotFoundError,
     SymbolNotFoundError,
 )
@@ -287,14 +289,23 @@ def test_configuration_has_the_type_that_the_plugin_asks_for(tmp_path: Path) -> 
 _CRASHING = r"""
 #include <plugkeep.h>
 #include <string.h>
+static int in_stop;
 static int start(const plugkeep_plugin *self) { return 0; }
-static int stop(const plugkeep_plugin *self) { return 0; }
+static int stop(const plugkeep_plugin *self) {
+    if (in_stop == 2)
+        *(volatile int *)8 = 1;
+    return in_stop;
+}
 static int call(const plugkeep_plugin *self, const char *method, const char *request,
                 size_t request_size, plugkeep_response *response) {
     static const char answer[] = "{\"fine\": true}";
     if (strcmp(method, "crash") == 0)
         *(volatile int *)8 = 1;
-    if (strcmp(method, "fine") != 0)
+    if (strcmp(method, "fail_stop") == 0)
+        in_stop = 1;
+    else if (strcmp(method, "crash_stop") == 0)
+        in_stop = 2;
+    else if (strcmp(method, "fine") != 0)
         return PLUGKEEP_NO_SUCH_METHOD;
     response->data = (char *)answer;
     response->size = sizeof answer - 1;
@@ -330,6 +341,29 @@ def test_native_code_that_crashes_takes_only_the_child_along(crashing: Path) -> 
     with pytest.raises(ProcessExitedError, match="SIGSEGV"):
         sandbox.stop()
     with sandbox:
+        assert sandbox.call("fine") == {"fine": True}
+
+
+def test_native_code_that_fails_to_stop_in_a_child(crashing: Path) -> None:
+    sandbox = isolate(crashing)
+    sandbox.start()
+    sandbox.call("fail_stop")
+    with pytest.raises(RemoteError, match="stop") as caught:
+        sandbox.stop()
+    assert caught.value.type == "plugkeep.errors.NativeError"
+    sandbox.start()
+    sandbox.call("crash_stop")
+    with pytest.raises(ProcessExitedError, match="SIGSEGV"):
+        sandbox.stop()
+    assert sandbox.pid is None
+    with sandbox:
+        assert sandbox.call("fine") == {"fine": True}
+
+
+def test_native_code_takes_no_configuration(crashing: Path) -> None:
+    with pytest.raises(ConfigError, match=r"plugin 'libcrashing': config: .*no configuration"):
+        isolate(crashing, config={"size": 3}).start()
+    with isolate(crashing, config={}) as sandbox:
         assert sandbox.call("fine") == {"fine": True}
 
 
