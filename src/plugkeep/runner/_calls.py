@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from plugkeep.current import CurrentCall
 from plugkeep.errors import CallCancelledError, CallTimeoutError
 from plugkeep.wire import messages as m
@@ -25,13 +27,16 @@ def whole(request: Any) -> Request:
     """Return a plain request as what it is a short form of."""
     if isinstance(request, Request):
         return request
-    return Request(request.id, request.method, request.params, {}, (), None, None, None)
+    deadline = None if request.deadline_ms is UNSET else request.deadline_ms
+    return Request(request.id, request.method, request.params, {}, (), deadline, None, None)
 
 
 class Call(CurrentCall):
     """One call of the host's that is being served, or waits for its turn."""
 
-    def __init__(self, runner: Runner, request: Request, *, depth: int = 1) -> None:
+    def __init__(
+        self, runner: Runner, request: Request, *, depth: int = 1, since: float | None = None
+    ) -> None:
         self.runner = runner
         self.request = request
         self.id: Id = request.id
@@ -45,7 +50,10 @@ class Call(CurrentCall):
         self.depth = depth
         limit = request.deadline_ms
         self._limit = None if limit is None else limit / 1000
-        self._deadline = None if limit is None else time.monotonic() + limit / 1000
+        #: It counts from when the call came: `since`, or now.
+        self._deadline = None
+        if limit is not None:
+            self._deadline = (time.monotonic() if since is None else since) + limit / 1000
         #: How what is said of it is sent.
         self.send: Callable[[Sending], object] = runner.channel.send
         #: Told when the call is cancelled, or its stream is given credit; may not wait.

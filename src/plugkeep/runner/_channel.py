@@ -45,6 +45,8 @@ class PluginChannel(Channel):
         self.look = look
         #: What the main thread is serving: a record of the call, or what it came as.
         self.current: Any = None
+        #: When the calls came that are served as they came, those with a deadline.
+        self.since = 0.0
         #: Jobs for the main thread.
         self.queue: deque[Any] = deque()
         #: Answers that are sent together: frames, and plain results that are yet to become some.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import Context
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
@@ -81,13 +82,14 @@ class Service:
             if (
                 function is None
                 or unwanted
+                or job.deadline_ms is not UNSET
                 or (
                     known is not None
                     and (type(params[0]) if len(params) == 1 else tuple(map(type, params)))
                     not in known
                 )
             ):
-                self._do(whole(job))
+                self._do(job)
                 continue
             channel.current = job
             try:
@@ -102,8 +104,15 @@ class Service:
         channel.send_held()
 
     def _do(self, job: Any) -> None:
-        if type(job) is Request:
-            self._runner.channel.hold(self._serve_quickly(job))
+        """Do what waits for the main thread, in the long way."""
+        channel = self._runner.channel
+        if type(job) is PlainRequest:
+            request = whole(job)
+            limit = request.deadline_ms
+            is_late = limit is not None and monotonic() >= channel.since + limit / 1000
+            channel.hold(self._late(request) if is_late else self._serve_quickly(request))
+        elif type(job) is Request:
+            channel.hold(self._serve_quickly(job))
         else:
             job()
 
@@ -124,6 +133,10 @@ class Service:
         if runner.unwanted:
             runner.unwanted.discard(request.id)
         return sending
+
+    def _late(self, request: Request) -> Sending:
+        self._runner.unwanted.discard(request.id)
+        return self._runner.connection.refuse(request.id, *_time_is_up(request.method))
 
     def _too_late(self, request: Request) -> Sending:
         """Return the answer to a call that was cancelled while it waited, or stop was faster."""
@@ -266,10 +279,14 @@ def given_up(call: Call) -> Failure | None:
     if call.id in call.runner.unwanted:
         return Failure(Code.CANCELLED, f"the call of {call.name!r} was cancelled", UNSET)
     if call.remaining == 0.0:
-        return Failure(Code.DEADLINE_PASSED, f"the time for {call.name!r} is up", UNSET)
+        return _time_is_up(call.name)
     if call.cancelled:
         return Failure(Code.NOT_RUNNING, ABOUT_TO_STOP, UNSET)
     return None
+
+
+def _time_is_up(method: str) -> Failure:
+    return Failure(Code.DEADLINE_PASSED, f"the time for {method!r} is up", UNSET)
 
 
 def _bound(bind: Any, args: Any, kwargs: Any, buffers: Any) -> tuple[list[Any], dict[str, Any]]:

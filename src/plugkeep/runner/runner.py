@@ -173,6 +173,7 @@ class Runner:
             if request is None:
                 size = self._read_size = _READ_MORE  # where there were several there will be more
                 if many := take_many(data, names):
+                    channel.since = monotonic()
                     queue.extend(many)
                     channel.go()
                     self.service.work()
@@ -185,12 +186,12 @@ class Runner:
                 continue
             if size is _READ_MORE:
                 size = self._read_size = _READ_SIZE
-            params = request.params
+            params, limit = request.params, request.deadline_ms
             function, known = quick(request.method, _NOT_QUICK)
             if (
                 known is not None
                 and (type(params[0]) if len(params) == 1 else tuple(map(type, params))) not in known
-            ):
+            ) or (limit is not UNSET and limit <= 0):
                 self.requested(whole(request))
                 continue
             channel._active = False
@@ -198,6 +199,8 @@ class Runner:
             if channel._followers or channel.loops or channel.dozing:
                 channel._hand_over()
             channel.current = request
+            if limit is not UNSET:
+                channel.since = monotonic()
             try:
                 sending = answer(request.id, function(*params))
             except BaseException as error:
@@ -353,7 +356,7 @@ class Runner:
     def current_record(self, request: Any) -> Call:
         """Return the record of a call that the main thread serves, making it if need be."""
         if not isinstance(self.channel.current, Call):
-            self.channel.current = Call(self, whole(request))
+            self.channel.current = Call(self, whole(request), since=self.channel.since)
         return self.channel.current
 
 

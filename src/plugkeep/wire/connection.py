@@ -135,8 +135,8 @@ class Connection:
         Raises UnsendableValueError, naming the argument.
         """
         number = next(self._numbers)
-        if not kwargs and deadline_ms is credit is within is UNSET:  # as in nearly all calls
-            quick = self._quick_request(number, method, args)
+        if not kwargs and credit is within is UNSET:  # as in nearly all calls
+            quick = self._quick_request(number, method, args, deadline_ms)
             if quick is not None:
                 self.calls[number] = waiter
                 return number, (quick, ())

@@ -124,13 +124,15 @@ class Frames:
         length = size + sum(buffer.nbytes for buffer in inline)
         return b"".join((_pack_header(length, size, 0), body, *inline))
 
-    def quick_request(self, number: int, method: str, args: Sequence[Any]) -> bytes | None:
+    def quick_request(
+        self, number: int, method: str, args: Sequence[Any], deadline_ms: Any = UNSET
+    ) -> bytes | None:
         """Return a request as a frame, if `args` need no look inside; else None."""
         plain = self._plain
         for value in args:
             if type(value) not in plain:
                 return None
-        return self._quick(PlainRequest(number, method, args or []))  # type: ignore[arg-type]
+        return self._quick(PlainRequest(number, method, args or [], deadline_ms))  # type: ignore[arg-type]
 
     def quick_answer(self, number: Id, result: Any) -> bytes | None:
         """Return an answer in the manner of `quick_request`."""

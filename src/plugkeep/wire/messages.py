@@ -97,6 +97,7 @@ class PlainRequest(
     id: int
     method: str
     params: list[Any] = []
+    deadline_ms: int | UnsetType = UNSET
 
 
 class PlainAnswer(Struct, tag_field="jsonrpc", tag="2.0", forbid_unknown_fields=True, gc=False):

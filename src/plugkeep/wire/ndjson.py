@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from plugkeep.errors import ProtocolViolationError
 from plugkeep.wire.messages import (
@@ -60,13 +61,15 @@ class Ndjson:
             raise ValueError(f"a line of {len(line)} bytes is over the limit of {self._max_line}")
         return line + b"\n"
 
-    def quick_request(self, number: int, method: str, args: Sequence[Any]) -> bytes | None:
+    def quick_request(
+        self, number: int, method: str, args: Sequence[Any], deadline_ms: Any = UNSET
+    ) -> bytes | None:
         """Return a request as a line, if `args` need no look inside; else None."""
         plain = self._plain
         for value in args:
             if type(value) not in plain:
                 return None
-        return self._quick(PlainRequest(number, method, args or []))  # type: ignore[arg-type]
+        return self._quick(PlainRequest(number, method, args or [], deadline_ms))  # type: ignore[arg-type]
 
     def quick_answer(self, number: Id, result: Any) -> bytes | None:
         """Return an answer in the manner of `quick_request`."""
