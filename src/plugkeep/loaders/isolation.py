@@ -69,8 +69,8 @@ def isolate(
 
     Raises what `load` raises where that can be known without running the plugin:
     InvalidSourceError, SourceNotFoundError, UnusableSourceError; for libraries SymbolNotFoundError
-    and WrongTypeError, too. ConfigError where `config` is no table. InvalidNameError,
-    TypeError or ValueError for other arguments.
+    and WrongTypeError, too. ConfigError where `config` is no table, or a class is granted where an
+    instance should be. InvalidNameError, TypeError or ValueError for other arguments.
     """
     if isolation != "process":
         raise ValueError(

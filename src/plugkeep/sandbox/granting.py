@@ -13,7 +13,7 @@ from plugkeep.channel.binding import Binding
 from plugkeep.channel.calls import Calls
 from plugkeep.channel.exposed import ExposedMethod, methods_of
 from plugkeep.creation import describe
-from plugkeep.errors import MethodNotFoundError, NotGrantedError, did_you_mean
+from plugkeep.errors import ConfigError, MethodNotFoundError, NotGrantedError, did_you_mean
 from plugkeep.names import check_name
 from plugkeep.sandbox._loops import Loop, running_loop
 
@@ -39,23 +39,29 @@ class Objects:
     """Grants of objects that are there already."""
 
     def __init__(self, plugin: str, objects: Mapping[str, object]) -> None:
-        """Raises InvalidNameError, and TypeError for what offers nothing that can be called."""
+        """Raises InvalidNameError, ConfigError for a class, TypeError for what cannot be called."""
         self.loop = running_loop()
         self._objects = {
             check_name(name, "name of a grant"): each for name, each in objects.items()
         }
         for name, each in self._objects.items():
             what = f"what plugin {plugin!r} is granted as {name!r}"
+            if isinstance(each, type):
+                raise ConfigError(
+                    f"{what} is {describe(each)}: grant an instance of it, or a function",
+                    plugin=plugin,
+                )
             offer = offer_of(each)
             if offer is None:
                 raise TypeError(
                     f"{what} is {describe(each)}, which cannot be called and has no method that "
                     "is marked with @expose"
                 )
-            if self.loop is None and (method := offer.asynchronous()):
+            if self.loop is None and (method := offer.asynchronous()) is not None:
+                which = f"has the asynchronous method {method!r}" if method else "is asynchronous"
                 raise TypeError(
-                    f"{what} has the asynchronous method {method!r}, and there is no event loop "
-                    "running here that it could run on: grant it from inside of one"
+                    f"{what} {which}, and there is no event loop running here that it could run "
+                    "on: grant it from inside of one"
                 )
 
     def names(self) -> Iterable[str]:
@@ -85,8 +91,8 @@ class Offer(Protocol):
         """Return the method of that name ("": the thing itself). Raises MethodNotFoundError."""
         ...
 
-    def asynchronous(self) -> str:
-        """Return the name of a method that needs an event loop; "" if there is none."""
+    def asynchronous(self) -> str | None:
+        """Return the name of a method that needs an event loop; None if there is none."""
         ...
 
 
@@ -152,9 +158,9 @@ class _OfObject:
             _not_found(name, self._methods)
         return Served(method.function, method.is_stream, method.place == "loop", method.binding)
 
-    def asynchronous(self) -> str:
+    def asynchronous(self) -> str | None:
         found = (name for name, each in self._methods.items() if each.place == "loop")
-        return next(found, "")
+        return next(found, None)
 
 
 class _OfSandbox:
@@ -173,8 +179,8 @@ class _OfSandbox:
 
         return Served(forward, is_stream, False, None, takes_timeout=True)
 
-    def asynchronous(self) -> str:
-        return ""
+    def asynchronous(self) -> None:
+        return None
 
 
 class _OfNative:
@@ -187,5 +193,5 @@ class _OfNative:
 
         return Served(forward, False, False, None)
 
-    def asynchronous(self) -> str:
-        return ""
+    def asynchronous(self) -> None:
+        return None

@@ -17,6 +17,7 @@ import trio.lowlevel
 from plugkeep import current_call, expose
 from plugkeep.errors import (
     CallTimeoutError,
+    ConfigError,
     ProcessExitedError,
     RemoteError,
 )
@@ -199,6 +200,11 @@ def test_nothing_is_granted_unless_it_is(isolated: Any) -> None:
             sandbox.call("ask", "x")
 
 
+def test_a_class_is_no_grant_but_a_mistake(isolated: Any) -> None:
+    with pytest.raises(ConfigError, match=r"'shop' is granted as 'library' .*Library.*instance"):
+        isolated(CALLING, grants={"library": Library})
+
+
 def test_deadlines_reach_the_method(isolated: Any) -> None:
     library = Library()
     with isolated(CALLING, grants={"library": library}) as sandbox:
@@ -353,6 +359,27 @@ def test_asynchronous_methods_run_on_trio(isolated: Any) -> None:
 def test_without_a_loop_they_are_refused_at_once(isolated: Any) -> None:
     with pytest.raises(TypeError, match=r"'a' has the asynchronous method 'here'.*no event loop"):
         isolated(CALLING, grants={"a": Async()})
+
+
+def test_without_a_loop_an_asynchronous_function_is_refused_as_well(isolated: Any) -> None:
+    async def later() -> None: ...
+
+    with pytest.raises(TypeError, match=r"granted as 'later' is asynchronous.*no event loop"):
+        isolated(CALLING, grants={"later": later})
+
+
+def test_an_asynchronous_function_runs_on_the_loop_where_it_was_granted(isolated: Any) -> None:
+    async def later(value: int) -> int:
+        await asyncio.sleep(0)
+        return value + (threading.current_thread() is threading.main_thread())
+
+    async def main() -> None:
+        sandbox = isolated(CALLING, grants={"later": later})
+        await asyncio.to_thread(sandbox.start)
+        assert await sandbox.acall("ask", "later", 1) == 2
+        await asyncio.to_thread(sandbox.stop)
+
+    asyncio.run(main())
 
 
 def test_a_loop_that_has_ended_is_told(isolated: Any) -> None:
