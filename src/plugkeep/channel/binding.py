@@ -35,8 +35,7 @@ class Binding:
     there is one argument; None where no argument is ever looked at. It grows by what has come.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
-        self.name = name
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
     @cached_property
@@ -86,7 +85,10 @@ class Binding:
     def bind(
         self, args: list[Any], kwargs: dict[str, Any], buffers: Sequence[Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments to call with. Raises InvalidArgumentsError, naming the argument."""
+        """Return the arguments to call with.
+
+        Raises InvalidArgumentsError, naming the argument; the method is known to whoever called.
+        """
         self.check(args, kwargs)
         by_position, rest, by_name, others = self._parameters
         bound = [
@@ -108,7 +110,7 @@ class Binding:
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidArgumentsError(f"{self.name}: {error}") from None
+            raise InvalidArgumentsError(str(error)) from None
 
     def _fit(
         self, parameter: _Parameter, value: Any, buffers: Sequence[Any], name: str = ""
@@ -120,11 +122,9 @@ class Binding:
                 value = as_memoryviews(value)
             return parameter.convert(value)
         except ConversionError as error:
-            raise InvalidArgumentsError(
-                f"{self.name}: argument {name or parameter.name!r}: {error}"
-            ) from None
+            raise InvalidArgumentsError(f"argument {name or parameter.name!r}: {error}") from None
         except ValueError as error:  # a reference to a buffer that is not there
-            raise InvalidArgumentsError(f"{self.name}: {error}") from None
+            raise InvalidArgumentsError(str(error)) from None
 
     def _learn(self, args: list[Any]) -> None:
         by_position, rest, _, _ = self._parameters

@@ -25,7 +25,7 @@ class ExposedMethod:
     def __init__(self, name: str, function: Callable[..., Any], *, threaded: bool = False) -> None:
         self.name = name
         self.function = function
-        self.binding = Binding(name, function)
+        self.binding = Binding(function)
         # It need not be a generator: a plain function may return what another one gives.
         returned = get_origin(self.binding.returned) or self.binding.returned
         gives_async = inspect.isasyncgenfunction(function) or returned in _ASYNC_STREAMS

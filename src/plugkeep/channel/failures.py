@@ -165,6 +165,9 @@ _CODES: Final[dict[type, Code]] = {
 
 
 def _said(error: BaseException) -> str:
+    if type(error) is RemoteError and error.type == _PASSED_ON:
+        # What goes through many hands is told as the first knew it, and not once more by each.
+        return error.remote_message
     try:
         return str(error)
     except Exception as its_own:  # of a class of the plugin's
@@ -187,9 +190,26 @@ def _trace(error: BaseException) -> str:
     while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
         trace = trace.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, trace))
+        return _shortened("".join(traceback.format_exception(type(error), error, trace)))
     except Exception:  # of a class of the plugin's
         return ""
+
+
+def _shortened(text: str) -> str:
+    """Return `text` without its middle if it is long: where it comes from, and what it is about.
+
+    Each traceback of an error from afar has the one from there in it.
+    """
+    if len(text) <= _LONG:
+        return text
+    begin, end = text[: _LONG // 2].rpartition("\n")[0], text[-_LONG // 2 :]
+    end = end.partition("\n")[2] or end
+    return f"{begin}\n[... {len(text) - len(begin) - len(end)} characters are left out ...]\n{end}"
+
+
+_PASSED_ON: Final = _name(RemoteError(""))
+#: So many characters of a traceback are sent at most, or little more.
+_LONG: Final = 32 * 1024
 
 
 def _is_ours(module: Any) -> bool:

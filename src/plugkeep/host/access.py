@@ -96,7 +96,10 @@ class _LocalCaller:
             way = "a stream, to be called as one" if served.is_stream else "no stream; call it"
             raise InvalidArgumentsError(f"{name!r} is {way}")
         if served.binding is not None:
-            args, kwargs = served.binding.bind(list(args), kwargs, ())
+            try:
+                args, kwargs = served.binding.bind(list(args), kwargs, ())
+            except InvalidArgumentsError as error:
+                raise InvalidArgumentsError(f"{name!r}: {error}") from None
         if served.takes_timeout:
             kwargs = {**kwargs, "timeout": None}
         return served, partial(served.function, *args, **kwargs)

@@ -34,7 +34,10 @@ START: Table = {
     ),
 }
 STOP: Table = {
-    Outcome.EXITED: (ProcessExitedError, "was not there to be stopped: by itself, it {exit}"),
+    Outcome.EXITED: (
+        ProcessExitedError,
+        "had ended by itself before it was to stop: it {exit}",
+    ),
     Outcome.OBEYED: (ExitStatusError, "was stopped, and {exit}"),
     Outcome.TERMINATED: (
         StopIgnoredError,
