@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from plugkeep.spec import PluginSpec
 
-_COLUMNS = ("NAME", "VERSION", "SOURCE", "ISOLATION", "REQUIRES", "FROM")
+_COLUMNS = ("NAME", "VERSION", "SOURCE", "ISOLATION", "REQUIRES", "GRANTS", "FROM")
 _DEFAULT = "plugkeep.toml"
 
 
@@ -78,10 +78,10 @@ def _found(
 def _row(spec: PluginSpec) -> tuple[str, ...]:
     has_process = spec.isolation == "none" and spec.source.startswith("exec:")
     isolation = "process" if has_process else spec.isolation
-    requires = ", ".join(spec.requires)
-    return (spec.name, spec.version or "-", spec.source, isolation, requires, spec.origin)
+    names = (", ".join(spec.requires), ", ".join(spec.grants))
+    return (spec.name, spec.version or "-", spec.source, isolation, *names, spec.origin)
 
 
 def _describe(spec: PluginSpec) -> dict[str, object]:
-    names = ("name", "version", "source", "base", "requires", "isolation", "restart")
+    names = ("name", "version", "source", "base", "requires", "grants", "isolation", "restart")
     return {name: getattr(spec, name) for name in (*names, "description", "origin")}

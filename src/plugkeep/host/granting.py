@@ -47,13 +47,19 @@ class PluginGrants:
 
     def names(self) -> Iterable[str]:
         """See `Grants`."""
-        registry = self._registry()
-        required = registry.requirements().get(self._plugin, ()) if registry is not None else ()
-        return tuple(dict.fromkeys((*required, *self._extra)))
+        return tuple(dict.fromkeys((*self._required(), *self._extra)))
 
     def find(self, name: str) -> object:
         """See `Grants`. Raises NotStartedError, PluginNotFoundError."""
         registry = self._registry()
         if registry is None or registry.state(name) not in UP:
-            raise NotStartedError(f"plugin {name!r} is not running", plugin=name)
+            advice = f"; add it to what {self._plugin!r} requires, to have it start before that"
+            raise NotStartedError(
+                f"plugin {name!r} is not running{'' if name in self._required() else advice}",
+                plugin=name,
+            )
         return registry[name]
+
+    def _required(self) -> Iterable[str]:
+        registry = self._registry()
+        return registry.requirements().get(self._plugin, ()) if registry is not None else ()

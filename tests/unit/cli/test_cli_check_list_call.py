@@ -274,13 +274,15 @@ def add_manifest(shell):
 def test_list_of_a_file(shell):
     shell.plugin("database")
     shell.plugin("api", 'requires = ["database"]')
+    shell.plugin("till", 'grants = ["api"]')
     result = shell.run("list")
     assert (result.returncode, result.stdout) == (
         0,
         (
-            "NAME      VERSION  SOURCE            ISOLATION  REQUIRES  FROM\n"
-            "database  -        file:database.py  none                 plugkeep.toml\n"
-            "api       -        file:api.py       none       database  plugkeep.toml\n"
+            "NAME      VERSION  SOURCE            ISOLATION  REQUIRES  GRANTS  FROM\n"
+            "database  -        file:database.py  none                         plugkeep.toml\n"
+            "api       -        file:api.py       none       database          plugkeep.toml\n"
+            "till      -        file:till.py      none                 api     plugkeep.toml\n"
         ),
     )
 
@@ -320,15 +322,17 @@ def test_list_of_entry_points(shell):
 
 def test_list_as_json(shell):
     add_manifest(shell)
-    shell.plugin("api", 'restart = "transient"')
+    shell.plugin("api", 'restart = "transient"\ngrants = ["tea"]')
+    shell.plugin("tea")
     result = shell.run("list", "plugkeep.toml", "--directory", "plugins", "--json")
-    api, tea = json.loads(result.stdout)["plugins"]
+    api, _, tea = json.loads(result.stdout)["plugins"]
     assert api == {
         "name": "api",
         "version": None,
         "source": "file:api.py",
         "base": str(shell.folder),
         "requires": [],
+        "grants": ["tea"],
         "isolation": "none",
         "restart": "transient",
         "description": "",

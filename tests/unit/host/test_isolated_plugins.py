@@ -175,6 +175,21 @@ def test_requirements_are_granted_too(folder: Any) -> None:
         assert _call(host, "read", "tea") == "new"
 
 
+def test_what_is_granted_and_not_required_may_not_run_yet(folder: Any, isolation: str) -> None:
+    folder.write("library.py", LIBRARY)
+    reads = READER.replace("def start(self): ...", "def start(self): self.read('tea')")
+    folder.write("reader.py", reads)
+    folder.table(
+        "reader", f'source = "file:reader.py"\nisolation = "{isolation}"\ngrants = ["library"]'
+    )
+    folder.table("library", 'source = "file:library.py"')
+    host = Host.from_file(folder.config)
+    (error,) = host.start()
+    assert "plugin 'library' is not running; add it to what 'reader' requires" in str(error)
+    host.restart("reader")  # now it does
+    assert host.stop() == []
+
+
 def test_folder_environment_and_configuration(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTS", "inherited")
     folder.write("reader.py", READER)
