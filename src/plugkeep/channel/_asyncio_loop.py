@@ -20,6 +20,7 @@ class AsyncioLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.may_return_at_once = True
         self.soon: Soon = loop.call_soon
         self.soon_from_afar: Soon = loop.call_soon_threadsafe
         self.new_bell: Callable[[], Any] = loop.create_future

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import UNSET
 
+from plugkeep.channel._leading import milliseconds
 from plugkeep.channel.channel import Channel, serving
 from plugkeep.wire.events import Chunk, Progress
 
@@ -29,6 +30,10 @@ HIGH_WATER: Final = 1024 * 1024
 _FEW: Final = 2
 #: So many are gathered at most.
 _MANY: Final = 256
+#: So many calls are answered at once, without the loop's taking a turn, one after the other.
+_IN_A_ROW: Final = 32
+#: Not more bytes than this.
+_MUCH: Final = 32 * 1024
 #: Reports of progress that are kept for a task that is busy; older ones give way.
 _REPORTS: Final = 64
 
@@ -45,6 +50,9 @@ class Loop(Protocol):
     def new_bell(self) -> Callable[[], Bell]:
         """Makes something for a task to await."""
         ...
+
+    #: Whether what is awaited may be there at once, so that other tasks do not get their turn.
+    may_return_at_once: bool
 
     def after_pause(self, function: Callable[[], object]) -> None:
         """Call a function in a moment, when a pause has become apparent."""
@@ -76,6 +84,14 @@ class Bell(Protocol):
     def set_result(self, result: None, /) -> object: ...
 
 
+def ring(bell: Bell) -> None:
+    """Wake whoever awaits `bell`, unless that has been done."""
+    if not bell.done():
+        # A signal's handler that calls may have rung it since: asyncio's InvalidStateError.
+        with suppress(Exception):
+            bell.set_result(None)
+
+
 class AsyncWaiter:
     """A task that waits for the answer to a call. Whoever reads tells it what has come."""
 
@@ -91,8 +107,8 @@ class AsyncWaiter:
         self.answer = answer
         if get_ident() != self.side.thread:
             self.side.wake(self)
-        elif not self.bell.done():
-            self.bell.set_result(None)
+        else:
+            ring(self.bell)
 
     def failed(self) -> None:
         """The other end has gone."""
@@ -115,8 +131,7 @@ class AsyncWaiter:
 
     def ring(self) -> None:
         """Wake the task; to be called on its own thread."""
-        if not self.bell.done():
-            self.bell.set_result(None)
+        ring(self.bell)
 
     async def wait(self, deadline: float | None) -> bool:
         """Wait until there is news; return False when `deadline` has passed."""
@@ -124,6 +139,7 @@ class AsyncWaiter:
         while not self.has_news():
             if self.bell.done():
                 self.bell = side.new_bell()
+                continue  # a signal's handler that calls may have rung the old one in between
             if deadline is None:
                 await self.bell
             elif (left := deadline - monotonic()) <= 0:
@@ -197,8 +213,14 @@ class Side:
         self._key = key
         self._outbox = channel.outbox
         self._queue, self._send = channel.outbox.queue, channel.outbox.send
-        self._request = channel.connection.request
-        self._is_plain = type(channel).open is Channel.open
+        self._calls, self._numbers = channel.connection.calls, channel.connection.numbers
+        codec = channel.connection.codec
+        self._quick_request, self._quick_body = codec.quick_request, codec.quick_body
+        self._join = codec.join
+        self._gathered: dict[int, bytes] = {}  # calls that are not in the outbox yet
+        self._gathered_size = 0
+        self._may_look = loop.may_return_at_once
+        self._in_a_row = 0
         self._under_way = 0
         self._reads = self._writes = -1  # the descriptors that are being waited for
         self._is_resting = self._is_gathering = self._is_waking = False
@@ -255,35 +277,86 @@ class Side:
         credit: Any = UNSET,
     ) -> int:
         """Send a call; see `Channel.open`. What cannot be written now is written later."""
-        under_way = self._under_way
-        if (
-            self._is_plain
-            and timeout is None
-            and credit is UNSET
-            and under_way <= _FEW
-            and not self._queue
-            and not self._channel.is_lost
-        ):
-            return self._open_lone(method, args, kwargs, waiter)
-        gathers = under_way > _FEW
+        channel = self._channel
+        if kwargs or credit is not UNSET or not channel.opens_plainly or serving.get() is not None:
+            return self._open_any(method, args, kwargs, waiter, timeout, credit)
+        limit = UNSET if timeout is None else milliseconds(timeout)
+        number = next(self._numbers)
+        if gathers := self._under_way > _FEW or self._queue:
+            body = self._quick_body(number, method, args, limit)
+        else:
+            body = self._quick_request(number, method, args, limit)
+        if body is None:
+            return self._open_any(method, args, kwargs, waiter, timeout, credit)
+        self._calls[number] = waiter
+        if gathers:
+            self._gather(number, body)
+        elif not self._send((body, ())):
+            self.see_to_it()
+        if self._reads < 0:
+            self.take()
+        if self._under_way == 1 and self._may_look:
+            self._look(waiter)
+        if channel.is_lost and number in self._calls:  # since before it was in the table
+            self.withdraw(number)
+            raise channel.explain()
+        return number
+
+    def _open_any(
+        self,
+        method: str,
+        args: Any,
+        kwargs: Any,
+        waiter: AsyncWaiter,
+        timeout: float | None,
+        credit: Any,
+    ) -> int:
+        gathers = self._under_way > _FEW
         number = self._channel.open(
             method, args, kwargs, waiter, timeout=timeout, credit=credit, wait=False, later=gathers
         )
         self.see_to_it(gathers)
         return number
 
-    def _open_lone(self, method: str, args: Any, kwargs: Any, waiter: AsyncWaiter) -> int:
-        """Do what `Channel.open` does, cut down to what a lone call needs."""
-        within = UNSET if serving.get() is None else self._channel.within()
-        number, sending = self._request(method, args, kwargs, waiter, UNSET, UNSET, within)
-        if not self._send(sending):
-            self.see_to_it()
-        elif self._reads < 0:
-            self.take()
-        if self._channel.is_lost:  # perhaps before the call was in the table
+    def _look(self, waiter: AsyncWaiter) -> None:
+        """Read at once: the answer to a lone call may have come while it was written.
+
+        Not many times in a row, for the loop has other tasks, too.
+        """
+        channel = self._channel
+        self._in_a_row = (self._in_a_row + 1) % _IN_A_ROW
+        if not self._in_a_row or channel.luck.passes():
+            return
+        if channel.loop is not self or not channel.try_lead():
+            return
+        try:
+            is_plain = channel.read_answer()
+        finally:
+            channel.leave_to(self)
+        if not is_plain:
+            self._look_again()
+        channel.luck.note(hit=waiter.answer is not None)
+
+    def _gather(self, number: int, body: bytes) -> None:
+        """Send with what comes after it: see `write`."""
+        self._gathered[number] = body
+        self._gathered_size += len(body)
+        if len(self._gathered) >= _MANY or self._gathered_size >= _MUCH:
+            self.write()
+        elif not self._is_gathering:
+            self._is_gathering = True
+            self._soon(self.write)
+
+    def _put_gathered(self) -> None:
+        bodies, self._gathered, self._gathered_size = self._gathered, {}, 0
+        self._outbox.put((self._join(bodies.values()), ()))
+
+    def withdraw(self, number: int) -> None:
+        """Give up a call: say so at the other end if it has been sent, or do not send it."""
+        if self._gathered.pop(number, None) is None:
+            self._channel.abandon(number)
+        else:
             self._channel.connection.give_up(number)
-            raise self._channel.explain()
-        return number
 
     def see_to_it(self, gathers: bool = False) -> None:
         """Have the outbox written, and what comes read."""
@@ -385,6 +458,8 @@ class Side:
         """Write what can be written, and the rest once that can be."""
         self._is_gathering = False
         channel = self._channel
+        if self._gathered:
+            self._put_gathered()
         # Where another thread is at it, it may stop short of the end, and tells nobody.
         if (self._outbox.flush() and not self._outbox) or channel.is_lost:
             self._stop_writing()
@@ -407,8 +482,7 @@ class Side:
     def _let_through(self) -> None:
         drained, self._drained = self._drained, []
         for bell in drained:
-            if not bell.done():
-                bell.set_result(None)
+            ring(bell)
 
     async def drain(self) -> None:
         """Wait while too much is unsent."""

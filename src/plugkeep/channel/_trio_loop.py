@@ -22,6 +22,7 @@ class TrioLoop:
         self.soon: Soon = token.run_sync_soon
         self.soon_from_afar: Soon = token.run_sync_soon
         self._token = token
+        self.may_return_at_once = False  # each of its awaits is a checkpoint
         self._reader = self._writer = trio.CancelScope()
 
     def new_bell(self) -> _Bell:

@@ -42,7 +42,7 @@ async def acall(
         if answer is None:
             raise channel.explain()  # noqa: TRY301  # given up as others are
     except BaseException as error:
-        channel.abandon(number)
+        side.withdraw(number)
         if isinstance(error, CallError):
             raise caller.named(error) from None
         raise

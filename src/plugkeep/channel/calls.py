@@ -56,7 +56,10 @@ class Calls:
         self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> Coroutine[Any, Any, Any]:
         """Do what `call` does, on an event loop: asyncio's or trio's."""
-        return self._caller.acall(method, args, kwargs, self._with(timeout))
+        options = self._options
+        if timeout is not None or options is None:
+            options = self._with(timeout)
+        return self._caller.acall(method, args, kwargs, options)
 
     def stream(
         self, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any

@@ -13,11 +13,13 @@ from contextlib import suppress
 from contextvars import ContextVar
 from os import read
 from select import POLLIN
+from threading import get_ident
 from typing import Any
 
 from msgspec import UNSET
 
 from plugkeep.channel._leading import STALLED, Leading, milliseconds
+from plugkeep.channel._luck import Luck
 from plugkeep.channel._reading import READ_SIZE
 from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import IoThread
@@ -25,7 +27,7 @@ from plugkeep.channel.peer import Peer
 from plugkeep.channel.waiters import LEADER, AnyWaiter, Waiter
 from plugkeep.errors import CallTimeoutError, PluginError, ProtocolViolationError
 from plugkeep.signals import SignalsHeld
-from plugkeep.wire.connection import Connection
+from plugkeep.wire.connection import Connection, Sending
 from plugkeep.wire.events import Answer
 from plugkeep.wire.messages import Id, PlainAnswer
 
@@ -50,6 +52,9 @@ class Channel(Leading):
     reads while nobody calls; an end that takes nothing for `stalled` seconds is cut off.
     """
 
+    #: Whether `open` does nothing of its own for calls that are made on behalf of none.
+    opens_plainly = True
+
     def __init__(
         self,
         connection: Connection,
@@ -73,7 +78,9 @@ class Channel(Leading):
             stalled=stalled,
         )
         self._request, self._calls = connection.request, connection.calls
+        self._numbers, self._quick_request = connection.numbers, connection.codec.quick_request
         self._plain_answer = connection.codec.plain_answer
+        self.luck = Luck()
         self._is_closing = False
         self._forgotten: deque[Id] = deque()
         self._send_now = self.outbox.send
@@ -114,7 +121,15 @@ class Channel(Leading):
             if timeout is not None:
                 deadline = time.monotonic() + timeout
                 wait = left = milliseconds(timeout)
-            number, sending = self._request(method, args, kwargs, LEADER, left)
+            frame = None
+            if not kwargs:
+                number = next(self._numbers)
+                frame = self._quick_request(number, method, args, left)
+            if frame is not None:
+                self._calls[number] = LEADER
+                sending: Sending = (frame, ())
+            else:
+                number, sending = self._request(method, args, kwargs, LEADER, left)
             if not self._send_now(sending):
                 self.send_slowly(deadline)
             self.uses += 1
@@ -125,7 +140,7 @@ class Channel(Leading):
                 # first is a tenth faster; only who has no time limit can do without.
                 if wait is None and self._poll is self._pipe_poll and not self._is_special:
                     inbox.extend(map(read, self._read_patiently, _LITTLE))
-                elif self._poll(wait) == self._readable:
+                elif not self._is_there_at_once() and self._poll(wait) == self._readable:
                     try:  # noqa: SIM105  # that takes longer
                         inbox.extend(map(read, self._read_from, _LITTLE))
                     except BlockingIOError:
@@ -146,6 +161,18 @@ class Channel(Leading):
             self._give_up(number)
             raise
         return answer
+
+    def _is_there_at_once(self) -> bool:
+        """Read without waiting, unless that is known to be in vain."""
+        if self.luck.passes() or self.connection.codec.wanted:
+            return False
+        try:
+            self._inbox.extend(map(read, self._read_from, _LITTLE))
+        except BlockingIOError:
+            self.luck.note(hit=False)
+            return False
+        self.luck.note(hit=True)
+        return True
 
     def _await_leading(
         self, number: Id, method: str, timeout: float | None, deadline: float | None
@@ -184,6 +211,21 @@ class Channel(Leading):
         except BaseException:
             self._give_up(number, led_before=led_before)
             raise
+        finally:
+            if self.loops:
+                self._rouse_own_loop()
+
+    def _rouse_own_loop(self) -> None:
+        """Have the loop of this very thread look around, if it has one.
+
+        A signal's handler that calls may have interrupted its sleep, and what has come for its
+        tasks meanwhile has only been put in its queue.
+        """
+        thread = get_ident()
+        for side in list(self.loops.values()):
+            if side.thread == thread:
+                with suppress(RuntimeError):  # it has been closed
+                    side.ask()
 
     def open(
         self,
@@ -218,7 +260,10 @@ class Channel(Leading):
                 self.outbox.put(sending)
             else:
                 self.outbox.send(sending)
-            self.check()  # again, for it may have been lost before the call was in the table
+            # Again, for it may have been lost before the call was in the table. Where it is not
+            # in there any more it is over, and the waiter has been told.
+            if number in self._calls:
+                self.check()
         except BaseException:
             self.connection.give_up(number)
             raise

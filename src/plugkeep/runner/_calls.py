@@ -11,6 +11,7 @@ from msgspec import UNSET
 from plugkeep.current import CurrentCall
 from plugkeep.errors import CallCancelledError, CallTimeoutError
 from plugkeep.wire import messages as m
+from plugkeep.wire.connection import LONGEST_MS
 from plugkeep.wire.events import Request
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def whole(request: Any) -> Request:
     """Return a plain request as what it is a short form of."""
     if isinstance(request, Request):
         return request
-    deadline = None if request.deadline_ms is UNSET else request.deadline_ms
+    deadline = request.deadline_ms
+    deadline = None if deadline is UNSET else max(0, min(deadline, LONGEST_MS))
     return Request(request.id, request.method, request.params, {}, (), deadline, None, None)
 
 

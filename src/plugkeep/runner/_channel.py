@@ -32,6 +32,8 @@ Job = Callable[[], None]
 class PluginChannel(Channel):
     """One end of the wire at work, in the plugin. To be made on the main thread."""
 
+    opens_plainly = False
+
     def __init__(
         self,
         connection: Connection,

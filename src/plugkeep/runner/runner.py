@@ -153,7 +153,8 @@ class Runner:
         that the I/O thread reads where the method takes long.
         """
         channel, connection, queue = self.channel, self.connection, self.queue
-        take_plain, answer, unwanted = connection.take_plain, connection.answer, self.unwanted
+        plain_request, quick_answer = connection.codec.plain_request, connection.codec.quick_answer
+        answer, open_calls, unwanted = connection.answer, connection.serving, self.unwanted
         quick, send, read, source = self.quick.get, channel.outbox.send, os.read, channel.ends.read
         acquire, release = channel._try_lead, channel._release
         codec, size, take_many = connection.codec, self._read_size, connection.take_many_plain
@@ -169,8 +170,8 @@ class Runner:
                 channel.turn(None)
                 continue
             channel.uses += 1
-            request = take_plain(data)
-            if request is None:
+            request = plain_request(data)
+            if request is None or request.id in open_calls:
                 size = self._read_size = _READ_MORE  # where there were several there will be more
                 if many := take_many(data, names):
                     channel.since = monotonic()
@@ -184,6 +185,7 @@ class Runner:
                 else:
                     channel.take(data)
                 continue
+            open_calls[request.id] = None
             if size is _READ_MORE:
                 size = self._read_size = _READ_SIZE
             params, limit = request.params, request.deadline_ms
@@ -202,7 +204,13 @@ class Runner:
             if limit is not UNSET:
                 channel.since = monotonic()
             try:
-                sending = answer(request.id, function(*params))
+                result = function(*params)
+                frame = quick_answer(request.id, result)
+                if frame is not None:
+                    del open_calls[request.id]
+                    sending: Sending = (frame, ())
+                else:
+                    sending = answer(request.id, result)
             except BaseException as error:
                 sending = self.service.failed(request, error)
             if not send(sending):

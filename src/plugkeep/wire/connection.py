@@ -113,9 +113,9 @@ class Connection:
         self._flows: dict[Id, Flow] = {}  # of the streams among our calls
         #: Gives a file for a buffer of so many bytes to travel in; None: it has to go another way.
         self.reserve: Callable[[int], Any] = _no_file
-        self._numbers = count(1)
+        #: Of our calls, the next one first.
+        self.numbers = count(1)
         self._encode = codec.encode
-        self._plain_request = codec.plain_request
         self._quick_request, self._quick_answer = codec.quick_request, codec.quick_answer
 
     # --- our calls ------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Connection:
 
         Raises UnsendableValueError, naming the argument.
         """
-        number = next(self._numbers)
+        number = next(self.numbers)
         if not kwargs and credit is within is UNSET:  # as in nearly all calls
             quick = self._quick_request(number, method, args, deadline_ms)
             if quick is not None:
@@ -170,7 +170,8 @@ class Connection:
 
     def give_up(self, number: Id) -> Any:
         """Wait no more for the answer to a call; return its waiter, or None if it is over."""
-        self._flows.pop(number, None)
+        if self._flows:
+            self._flows.pop(number, None)
         return self.calls.pop(number, None)
 
     # --- their calls ----------------------------------------------------------------------
@@ -243,23 +244,11 @@ class Connection:
         """Return what `data` brings about. Raises ProtocolViolationError; all is over, then."""
         return list(map(self.take, self.codec.receive(data)))
 
-    def take_plain(self, data: bytes) -> m.PlainRequest | None:
-        """Return the request that `data` is, if it is just one, and one without anything special.
-
-        The quick way for the runner, which serves one call after another and needs this method:
-        the way over `receive` takes twice as long. None: nothing has happened; `receive` it. A
-        request that is returned is owed an answer.
-        """
-        request = self._plain_request(data)
-        if request is None or request.id in self.serving:
-            return None
-        self.serving[request.id] = None
-        return request
-
     def take_many_plain(self, data: bytes, known: AbstractSet[str]) -> list[m.PlainRequest]:
         """Return the requests that `data` is, if all are plain ones of `known` methods; else none.
 
-        The quick way for many at once, in the manner of `take_plain`.
+        The quick way for the runner, which owes an answer to each of those that are returned. For
+        a single one it does the same itself. None: nothing has happened; `receive` it.
         """
         requests = self.codec.plain_requests(data)
         ids: dict[Id, None] = dict.fromkeys(map(_id_of, requests))
@@ -292,7 +281,7 @@ class Connection:
         """
         if not self.codec.packer.plain.issuperset(map(type, chain.from_iterable(batch))):
             return None
-        numbers = list(islice(self._numbers, len(batch)))
+        numbers = list(islice(self.numbers, len(batch)))
         sending = self.codec.quick_batch(
             list(map(m.PlainRequest, numbers, repeat(method), batch))  # type: ignore[arg-type]
         )

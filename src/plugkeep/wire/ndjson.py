@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -70,6 +70,16 @@ class Ndjson:
             if type(value) not in plain:
                 return None
         return self._quick(PlainRequest(number, method, args or [], deadline_ms))  # type: ignore[arg-type]
+
+    def quick_body(
+        self, number: int, method: str, args: Sequence[Any], deadline_ms: Any = UNSET
+    ) -> bytes | None:
+        """Return a request in the manner of `quick_request`, to be made a line of by `join`."""
+        return self.quick_request(number, method, args, deadline_ms)
+
+    def join(self, bodies: Collection[bytes]) -> bytes:
+        """Return lines with these messages."""
+        return b"".join(bodies)
 
     def quick_answer(self, number: Id, result: Any) -> bytes | None:
         """Return an answer in the manner of `quick_request`."""

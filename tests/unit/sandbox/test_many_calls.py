@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plugkeep.errors import InvalidArgumentsError, PluginError, RemoteError
+from plugkeep.errors import CallTimeoutError, InvalidArgumentsError, PluginError, RemoteError
 
 METHODS = """
 @expose
@@ -25,6 +25,14 @@ async def loop(self, value): return [value, "loop"]
 def refuse(self, value):
     if value == 20: raise ValueError(f"not {value}")
     return value
+@expose
+def left(self): return __import__("plugkeep").current_call().remaining
+@expose
+def sleep(self, seconds): __import__("time").sleep(seconds)
+@expose
+def count(self):
+    self.counted = getattr(self, "counted", 0) + 1
+    return self.counted
 @expose
 def current(self, value): return __import__("plugkeep").current_call().name
 """
@@ -104,3 +112,49 @@ def test_large_and_small_items_mixed(plugin: Any) -> None:
 @pytest.mark.parametrize("window", [1, 2, 3, 1000])
 def test_any_window(plugin: Any, window: int) -> None:
     assert list(plugin.using(window=window).map("echo", range(2500))) == list(range(2500))
+
+
+def test_one_task_that_calls_and_calls_leaves_others_their_turn(plugin: Any) -> None:
+    async def main() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(other())
+        for n in range(1000):
+            assert await plugin.acall("echo", n) == n
+        beside.cancel()
+        return turns
+
+    assert asyncio.run(main()) >= 30
+
+
+def test_time_limits_travel_with_every_kind_of_call(plugin: Any) -> None:
+    async def tasks(count: int) -> list[float]:
+        return await asyncio.gather(*(plugin.acall("left", timeout=50) for _ in range(count)))
+
+    left = [
+        plugin.call("left", timeout=50),
+        plugin.using(timeout=50).call("left"),
+        *asyncio.run(tasks(1)),
+        *asyncio.run(tasks(100)),
+    ]
+    assert all(20 < each <= 50 for each in left), left
+    assert plugin.call("left") is None
+    assert asyncio.run(plugin.acall("left")) is None
+
+
+def test_a_limit_that_has_passed_while_others_were_served(plugin: Any) -> None:
+    async def main() -> list[Any]:
+        first = [asyncio.create_task(plugin.acall("sleep", 0.02)) for _ in range(4)]
+        late = [asyncio.create_task(plugin.acall("count", timeout=0.01)) for _ in range(20)]
+        results = await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*first)
+        return results
+
+    assert {type(each) for each in asyncio.run(main())} == {CallTimeoutError}
+    assert plugin.call("count") == 1, "none of those whose time was up has run"

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from plugkeep.errors import ProtocolViolationError, UnsendableValueError
 from plugkeep.wire.connection import Apart, Connection
@@ -179,19 +180,28 @@ def test_a_cancelled_call_is_still_to_be_answered(pair: Pair) -> None:
     assert hears(pair.them, pair.us.cancel(number)) == Dropped("")
 
 
-def test_a_plain_call_goes_the_short_way(pair: Pair) -> None:
-    number, (data, _) = pair.us.request("m", (1,), {}, "waiter")
-    request = pair.them.take_plain(bytes(data))
-    assert request is not None
+@pytest.mark.parametrize("how", [{}, {"deadline_ms": 5}])
+def test_a_plain_call_goes_the_short_way(pair: Pair, how: dict[str, Any]) -> None:
+    number, (data, _) = pair.us.request("m", (1,), {}, "waiter", **how)
+    (request,) = pair.them.take_many_plain(bytes(data), {"m"})
     assert (request.id, request.method, request.params) == (number, "m", [1])
-    assert pair.them.take_plain(bytes(data)) is None  # its number is in use
+    assert request == pair.them.codec.plain_request(bytes(data))
+    assert request.deadline_ms == how.get("deadline_ms", UNSET)
+    assert pair.them.take_many_plain(bytes(data), {"m"}) == []  # its number is in use
     assert hears(pair.us, pair.them.answer(request.id, 2)).result == 2
 
 
-@pytest.mark.parametrize("how", [{"deadline_ms": 5}, {"credit": 5}, {"within": 5}])
+@pytest.mark.parametrize("how", [{"credit": 5}, {"within": 5}])
 def test_any_other_call_goes_the_long_way(pair: Pair, how: dict[str, Any]) -> None:
     _, (data, _) = pair.us.request("m", (1,), {}, None, **how)
-    assert pair.them.take_plain(bytes(data)) is None
+    assert pair.them.codec.plain_request(bytes(data)) is None
+    assert pair.them.take_many_plain(bytes(data), {"m"}) == []
+    assert not pair.them.serving
+
+
+def test_a_call_of_what_is_not_known_goes_the_long_way(pair: Pair) -> None:
+    _, (data, _) = pair.us.request("m", (1,), {}, None)
+    assert pair.them.take_many_plain(bytes(data), {"n"}) == []
     assert not pair.them.serving
 
 
