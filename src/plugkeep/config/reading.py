@@ -201,15 +201,11 @@ class _Examination:
         edges: dict[str, list[str]] = {name: [] for name in known}
         for spec in specs:
             edges[spec.name] += [each for each in spec.requires if each in edges]
-            for missing in (each for each in spec.requires if each not in edges):
+            wanted = [(key, name) for key in ("requires", "grants") for name in getattr(spec, key)]
+            for key, missing in (each for each in wanted if each[1] not in edges):
                 gone = missing in disabled
                 why = "is disabled" if gone else f"is no plugin here{did_you_mean(missing, edges)}"
-                message = f"requires {missing!r}, which {why}"
-                self.problems.append(self.problem(spec, "requires", message))
-            for missing in (each for each in spec.grants if each not in edges):
-                hint = did_you_mean(missing, edges)
-                message = f"grants {missing!r}, which is no plugin here{hint}"
-                self.problems.append(self.problem(spec, "grants", message))
+                self.problems.append(self.problem(spec, key, f"{key} {missing!r}, which {why}"))
         try:
             check_requirements(edges)
         except RequirementError as error:

@@ -244,6 +244,10 @@ MISFITS = {
         CLOCK + "requires = ['b']\n[plugins.b]\nenabled = false",
         "requires 'b', which is disabled",
     ),
+    "a disabled grant": (
+        CLOCK + "grants = ['b']\n[plugins.b]\nenabled = false",
+        "3: plugins.clock.grants: grants 'b', which is disabled",
+    ),
 }
 
 
