@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_origin
 
 from plugkeep.channel.binding import Binding
 from plugkeep.channel.failures import raised
+from plugkeep.errors import InvalidArgumentsError
 from plugkeep.plugin import exposed
 
 #: What a method says that it returns, where that is a stream of values.
@@ -57,3 +58,9 @@ def methods_of(plugin: object) -> dict[str, ExposedMethod]:
         name: ExposedMethod(name, getattr(plugin, attribute), threaded=exposure.threaded)
         for name, (attribute, exposure) in exposed(plugin).items()
     }
+
+
+def misused(*, is_stream: bool) -> InvalidArgumentsError:
+    """Return the error where a method was called as what it is not."""
+    way = "a stream: use stream() or astream()" if is_stream else "no stream: use call() or acall()"
+    return InvalidArgumentsError(f"it is {way}")

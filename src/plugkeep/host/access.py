@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from plugkeep.channel.access import HostAccess
+from plugkeep.channel.exposed import misused
 from plugkeep.errors import InvalidArgumentsError
 from plugkeep.sandbox.granting import Offer, Served, find_method
 
@@ -92,14 +93,13 @@ class _LocalCaller:
     ) -> tuple[Served, Callable[[], Any]]:
         name = self._name(method)
         served = find_method(self._grants, name, self._offers, stream=stream)
-        if bool(served.is_stream) is not stream:
-            way = "a stream, to be called as one" if served.is_stream else "no stream; call it"
-            raise InvalidArgumentsError(f"{name!r} is {way}")
-        if served.binding is not None:
-            try:
+        try:
+            if bool(served.is_stream) is not stream:
+                raise misused(is_stream=bool(served.is_stream))
+            if served.binding is not None:
                 args, kwargs = served.binding.bind(list(args), kwargs, ())
-            except InvalidArgumentsError as error:
-                raise InvalidArgumentsError(f"{name!r}: {error}") from None
+        except InvalidArgumentsError as error:
+            raise InvalidArgumentsError(f"{name!r}: {error}") from None
         if served.takes_timeout:
             kwargs = {**kwargs, "timeout": None}
         return served, partial(served.function, *args, **kwargs)

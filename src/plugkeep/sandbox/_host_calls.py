@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.channel import serving
+from plugkeep.channel.exposed import misused
 from plugkeep.channel.failures import failure_of
 from plugkeep.current import CurrentCall, served
 from plugkeep.errors import (
     CallCancelledError,
     CallTimeoutError,
-    InvalidArgumentsError,
     UnsendableValueError,
 )
 from plugkeep.wire.messages import HOST, PROGRESS
@@ -105,8 +105,7 @@ class HostCall(CurrentCall):
         method = self._end.find(self.name, stream=self._request.credit is not None)
         args, kwargs = self._arguments(method)
         if bool(method.is_stream) is not (self._request.credit is not None):
-            way = "a stream, to be called as one" if method.is_stream else "no stream; call it"
-            raise InvalidArgumentsError(f"{self.name!r} is {way}")
+            raise misused(is_stream=bool(method.is_stream))
         if method.takes_timeout:
             kwargs["timeout"] = self.remaining
         if method.is_stream:

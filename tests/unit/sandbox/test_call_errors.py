@@ -39,6 +39,9 @@ async def await_in_time(self, seconds):
     await self.host.acall("shop.wait", timeout=seconds)
 
 @expose
+def stream_of(self, what): return list(self.host.stream(what))
+
+@expose
 def stream_in_time(self, seconds):
     list(self.host.using(timeout=seconds).stream("shop.late"))
 """
@@ -106,6 +109,17 @@ def test_a_host_that_takes_too_long_is_called_the_host(shop: Any, way: str) -> N
         shop.call(way, 0.02)
     assert caught.value.type == f"plugkeep.errors.{CallTimeoutError.__name__}"
     assert "plugin 'host'" not in str(caught.value)
+
+
+def test_what_is_called_as_what_it_is_not_is_told_how_to_call_it(shop: Any) -> None:
+    with pytest.raises(RemoteError) as caught:
+        shop.call("ask", "shop.late")
+    assert (
+        caught.value.remote_message == "'host.shop.late': it is a stream: use stream() or astream()"
+    )
+    with pytest.raises(RemoteError) as caught:
+        shop.call("stream_of", "shop.wait")
+    assert caught.value.remote_message == "'host.shop.wait': it is no stream: use call() or acall()"
 
 
 def test_stopping_what_has_crashed_is_told_in_a_sentence(isolated: Any) -> None:
