@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -135,7 +136,20 @@ class Calls:
             from plugkeep.channel.calling import PLAIN
 
             options = PLAIN
-        return options if timeout is None else options._replace(timeout=timeout)
+        return options if timeout is None else options._replace(timeout=_limit(timeout))
+
+
+def _limit(timeout: float) -> float | None:
+    """Return the time limit of one call; None: there is none.
+
+    Raises TypeError and ValueError. 0 is allowed: it is what is left of a call whose time is up.
+    """
+    if type(timeout) is float and 0 <= timeout < math.inf:
+        return timeout
+    from plugkeep.lifecycle import check_timeout
+
+    checked = 0.0 if timeout == 0 and type(timeout) is int else check_timeout("timeout", timeout)
+    return None if checked == math.inf else checked
 
 
 class _View(Calls):
@@ -169,6 +183,8 @@ class _View(Calls):
         self._given: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
         }
+        if timeout == math.inf:
+            self._given["timeout"] = None
         self._plain = PLAIN
 
     @property

@@ -298,9 +298,9 @@ def _bound(bind: Any, args: Any, kwargs: Any, buffers: Any) -> tuple[list[Any], 
 
 def _misused(call: Call) -> Refused:
     if call.wants_stream:
-        text = f"{call.name!r} is no stream, it returns one result: call it without credit"
+        text = f"{call.name!r} is no stream, it returns one result: use call() or acall()"
     else:
-        text = f"{call.name!r} is a stream: give it credit, as stream() and astream() do"
+        text = f"{call.name!r} is a stream: use stream() or astream()"
     return Refused(Failure(Code.INVALID_PARAMS, text, UNSET))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -146,6 +147,23 @@ def test_time_limits_travel_with_every_kind_of_call(plugin: Any) -> None:
     assert all(20 < each <= 50 for each in left), left
     assert plugin.call("left") is None
     assert asyncio.run(plugin.acall("left")) is None
+
+
+def test_what_is_no_time_limit(plugin: Any) -> None:
+    assert plugin.call("left", timeout=math.inf) is None
+    assert plugin.using(timeout=math.inf).call("left") is None
+    assert plugin.using(timeout=50).call("left", timeout=math.inf) is None
+    for wrong, error in (
+        ("x", TypeError),
+        (True, TypeError),
+        (-1, ValueError),
+        (math.nan, ValueError),
+    ):
+        with pytest.raises(error, match="timeout is"):
+            plugin.call("left", timeout=wrong)
+    for nothing in (0, 0.0):
+        with pytest.raises(CallTimeoutError):
+            plugin.call("left", timeout=nothing)
 
 
 def test_a_limit_that_has_passed_while_others_were_served(plugin: Any) -> None:
