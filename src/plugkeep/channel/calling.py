@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from plugkeep.channel.channel import Channel
 from plugkeep.channel.failures import Called, error_of
-from plugkeep.errors import CallError, CallTimeoutError, PluginError, ProtocolViolationError
+from plugkeep.errors import (
+    CallError,
+    CallTimeoutError,
+    MethodNotFoundError,
+    PluginError,
+    ProtocolViolationError,
+)
 from plugkeep.wire.events import Answer, Chunk
-from plugkeep.wire.messages import ErrorObject, PlainAnswer
+from plugkeep.wire.messages import RESERVED, ErrorObject, PlainAnswer
 from plugkeep.wire.values import as_memoryviews, unpack
 
 if TYPE_CHECKING:
@@ -79,6 +85,8 @@ class Caller:
         Raises what is in the family `CallError`, and ProcessExitedError where the other end dies.
         """
         timeout, buffers, on_progress, _ = options
+        if method[:2] == RESERVED:
+            self._check_name(method)
         try:
             if on_progress is None:
                 answer = self._call(method, args, kwargs, timeout)
@@ -98,6 +106,8 @@ class Caller:
         options: Options = PLAIN,
     ) -> Coroutine[Any, Any, Any]:
         """Do what `call` does, on an event loop: asyncio's or trio's."""
+        if method[:2] == RESERVED:
+            self._check_name(method)
         return (_acall or _find_acall())(self, method, args, kwargs, options)  # type: ignore[no-any-return]
 
     def stream(
@@ -110,6 +120,7 @@ class Caller:
         """Call a method that yields; return what gives its values as they come."""
         from plugkeep.channel.streaming import Stream
 
+        self._check_name(method)
         return Stream(self, method, args, kwargs, options)
 
     def astream(
@@ -122,6 +133,7 @@ class Caller:
         """Do what `stream` does, on an event loop."""
         from plugkeep.channel import aio
 
+        self._check_name(method)
         return aio.AsyncStream(self, method, args, kwargs, options)
 
     def map(
@@ -133,6 +145,7 @@ class Caller:
         """
         from plugkeep.channel.mapping import Mapped
 
+        self._check_name(method)
         return iter(Mapped(self, method, iterables, options))
 
     def amap(
@@ -144,7 +157,16 @@ class Caller:
         """Do what `map` does, on an event loop; the items may come asynchronously, too."""
         from plugkeep.channel import amapping
 
+        self._check_name(method)
         return amapping.amap(self, method, iterables, options)
+
+    def _check_name(self, method: str) -> None:
+        if method[:2] == RESERVED:
+            raise MethodNotFoundError(
+                f"plugin {self.plugin!r} has no method {method!r}: names that begin with "
+                f"{RESERVED} are the wire's own",
+                plugin=self.plugin,
+            )
 
     # --- results and errors ---------------------------------------------------------------
 

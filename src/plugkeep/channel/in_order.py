@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -50,7 +50,7 @@ class Many:
 
     order: InOrder
     #: Wakes whoever waits, from any thread.
-    news: Callable[[], None]
+    news: Any
 
     def answered(self, answer: Answer | PlainAnswer) -> None:
         self.order.add(answer)

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from plugkeep.errors import CallTimeoutError, InvalidArgumentsError, PluginError, RemoteError
+from plugkeep.errors import (
+    CallTimeoutError,
+    InvalidArgumentsError,
+    MethodNotFoundError,
+    PluginError,
+    RemoteError,
+)
 
 METHODS = """
 @expose
@@ -176,3 +182,25 @@ def test_a_limit_that_has_passed_while_others_were_served(plugin: Any) -> None:
 
     assert {type(each) for each in asyncio.run(main())} == {CallTimeoutError}
     assert plugin.call("count") == 1, "none of those whose time was up has run"
+
+
+@pytest.mark.parametrize("name", ["$/stop", "$/start", "$/ping", "$/"])
+def test_what_is_the_wires_own_is_not_to_be_called(plugin: Any, name: str) -> None:
+    async def awaited() -> None:
+        await plugin.acall(name)
+
+    async def all_of(values: Any) -> list[Any]:
+        return [each async for each in values()]
+
+    for attempt in (
+        lambda: plugin.call(name),
+        lambda: plugin.call(name, timeout=5),
+        lambda: list(plugin.stream(name)),
+        lambda: list(plugin.map(name, [1])),
+        lambda: asyncio.run(awaited()),
+        lambda: asyncio.run(all_of(lambda: plugin.astream(name))),
+        lambda: asyncio.run(all_of(lambda: plugin.amap(name, [1]))),
+    ):
+        with pytest.raises(MethodNotFoundError, match=r"\$/"):
+            attempt()
+    assert plugin.call("echo", 1) == 1
