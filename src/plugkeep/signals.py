@@ -18,9 +18,13 @@ else:
     # The same functions, without the µs in which `signal` makes enums of what they return.
     import _signal
 
-#: Those whose handlers are likely to raise.
+#: Those whose handlers are likely to raise, or to call.
 _SIGNALS = tuple(
-    int(each) for each in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGALRM)
+    int(each)
+    for each in (
+        *(_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT),
+        *(_signal.SIGALRM, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGCHLD),
+    )
 )
 
 T = TypeVar("T")

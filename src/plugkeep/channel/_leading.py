@@ -30,6 +30,8 @@ from plugkeep.wire.messages import PING
 BESIDE: Final = 0.005
 #: Seconds without any progress in writing after which the other end counts as stuck.
 STALLED: Final = 30.0
+#: Seconds in which an end that takes nothing more has to have said its last.
+LAST_WORDS: Final = 0.2
 #: Milliseconds after which a thread whose data others are writing looks itself.
 _OTHERS_WRITE: Final = 100
 
@@ -45,6 +47,10 @@ class LoopSide(Protocol):  # `_sides.Side`, which is not imported where there ar
 
     def ask(self) -> None:
         """Have it read from now on; to be called from any thread. RuntimeError: it is closed."""
+        ...
+
+    def drop(self) -> None:
+        """Give up what it has not sent, for it has been closed; to be called from any thread."""
         ...
 
     def ask_to_stop(self) -> None:
@@ -120,13 +126,19 @@ class Leading(Reading):
                 self._thread.rouse(self)  # type: ignore[arg-type]  # see `Channel`
 
     def _ask_loops(self) -> None:
-        for key, side in list(self.loops.items()):
+        for key, side in list(self.loops.copy().items()):
             try:
                 side.ask()
             except RuntimeError:  # it has been closed
-                self.loops.pop(key, None)
+                self.drop_loop(key)
             else:
                 return
+
+    def drop_loop(self, key: Any) -> None:
+        """Have no more to do with an event loop that has been closed."""
+        side = self.loops.pop(key, None)
+        if side is not None:
+            side.drop()
 
     def _recover(self, *, led_before: bool = False) -> None:
         """Give up the lead, if it is held, after an exception from anywhere; leave nobody asleep.
@@ -220,7 +232,7 @@ class Leading(Reading):
     ) -> bool:
         in_time = True
         while in_time and not (is_ready() or waiter.jobs or self.is_lost):
-            in_time = self.turn(deadline)
+            in_time = self.turn(deadline) and not has_passed(deadline)
         self.go()
         return in_time
 
@@ -336,6 +348,17 @@ class Leading(Reading):
             self._lose(ProtocolViolationError(f"it has read nothing for {self._stalled:g} s"))
         return since
 
+    def lose_soon(self) -> bool:
+        """Be lost in a moment, for the other end takes nothing more; say whether it is so now.
+
+        The end of what it has said may be just about to be read.
+        """
+        if self._moved_at is None:
+            self._moved_at = time.monotonic()
+        elif time.monotonic() >= self._moved_at + LAST_WORDS:
+            self._lose(None)
+        return self.is_lost
+
     def lose_unread(self, leads: bool = False) -> None:
         """Deal with what the other end has said before it went, and be lost."""
         if leads or self.try_lead():
@@ -343,7 +366,17 @@ class Leading(Reading):
                 pass
             if not leads:
                 self.go()
-        self._lose(None)
+            self._lose(None)
+        elif self._thread is None:
+            self._lose(None)
+        else:
+            # Whoever leads reads to the end first. If that does not come, `tick` sees to it.
+            self._thread.rouse(self)  # type: ignore[arg-type]  # see `Channel`
+
+
+def has_passed(deadline: float | None) -> bool:
+    """Say whether it is too late."""
+    return deadline is not None and time.monotonic() >= deadline
 
 
 def milliseconds(seconds: float) -> int:

@@ -258,6 +258,12 @@ class Side:
         """Have tasks that wait before they call look again, in the manner of `ask`."""
         self._soon_from_afar(self._let_through)
 
+    def drop(self) -> None:
+        """See `LoopSide.drop`."""
+        while self._gathered:
+            number, _ = self._gathered.popitem()
+            self._channel.connection.give_up(number)
+
     def ask_to_stop(self) -> None:
         """Have it let go of the descriptors, at once where this is its own thread."""
         if get_ident() == self.thread:
@@ -282,7 +288,7 @@ class Side:
             return self._open_any(method, args, kwargs, waiter, timeout, credit)
         limit = UNSET if timeout is None else milliseconds(timeout)
         number = next(self._numbers)
-        if gathers := self._under_way > _FEW or self._queue:
+        if gathers := self._under_way > _FEW or bool(self._queue):
             body = self._quick_body(number, method, args, limit)
         else:
             body = self._quick_request(number, method, args, limit)
@@ -390,6 +396,14 @@ class Side:
         """Do as `leave` does, but soon: for the garbage collector, which comes at any point."""
         with suppress(RuntimeError):  # the loop has been closed
             self._soon_from_afar(self.leave)
+
+    def forget_call(self, number: int) -> None:
+        """Do as `withdraw` and `leave` do, but soon: see `forget`."""
+        if self._gathered.pop(number, None) is None:
+            self._channel.forget(number)
+        else:
+            self._channel.connection.give_up(number)
+        self.forget()
 
     def _rest(self) -> None:
         self._is_resting = False

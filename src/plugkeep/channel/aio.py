@@ -41,13 +41,17 @@ async def acall(
         answer = waiter.answer
         if answer is None:
             raise channel.explain()  # noqa: TRY301  # given up as others are
+    except GeneratorExit:
+        # Mostly the garbage collector's, of a closed loop: on any thread, at any point.
+        side.forget_call(number)
+        raise
     except BaseException as error:
         side.withdraw(number)
+        side.leave()
         if isinstance(error, CallError):
             raise caller.named(error) from None
         raise
-    finally:
-        side.leave()
+    side.leave()
     if type(answer) is PlainAnswer and buffers == "bytes":
         return answer.result
     return caller.result_of(answer, method, options)

@@ -105,6 +105,7 @@ class _Mapped:
         collector, timeout = self._collector, self._timeout
         deadline = None if timeout is None else monotonic() + timeout
         while not self._order.ready:
+            self._channel.check()  # lost, perhaps, before the last calls were in the table
             collector.has_changed = False
             in_time = await collector.wait(deadline)
             if not self._order.ready:

@@ -142,13 +142,15 @@ class Calls:
 def _limit(timeout: float) -> float | None:
     """Return the time limit of one call; None: there is none.
 
-    Raises TypeError and ValueError. 0 is allowed: it is what is left of a call whose time is up.
+    Raises TypeError and ValueError. 0 and less is what is left of a call whose time is up.
     """
     if type(timeout) is float and 0 <= timeout < math.inf:
         return timeout
     from plugkeep.lifecycle import check_timeout
 
-    checked = 0.0 if timeout == 0 and type(timeout) is int else check_timeout("timeout", timeout)
+    if type(timeout) in (int, float) and timeout <= 0:
+        return 0.0
+    checked = check_timeout("timeout", timeout)
     return None if checked == math.inf else checked
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from plugkeep.channel._leading import STALLED, Leading, milliseconds
+from plugkeep.channel._leading import STALLED, Leading, has_passed, milliseconds
 from plugkeep.channel._luck import Luck
 from plugkeep.channel._reading import READ_SIZE
 from plugkeep.channel.ends import Ends
@@ -181,7 +181,7 @@ class Channel(Leading):
             if (answer := self._early.pop(number, None)) is not None:
                 return answer
             self.check()
-            if not self.turn(deadline):
+            if not self.turn(deadline) or (has_passed(deadline) and number not in self._early):
                 raise timed_out(method, timeout)
 
     def call_following(
@@ -362,6 +362,8 @@ class Channel(Leading):
         """Write what could not be written before; return False while there is more of it."""
         while self._forgotten:
             self._abandon(self._forgotten.popleft())
+        if self.outbox.is_broken and not self.is_lost:
+            return self.lose_soon()
         if self.is_lost or self._flush():
             self._moved_at = None
             return True
@@ -416,9 +418,9 @@ class Channel(Leading):
                 side.ask_to_stop()
         until = time.monotonic() + _LOOPS_PATIENCE
         while self.loops and time.monotonic() < until:
-            for key, side in list(self.loops.items()):
+            for key, side in list(self.loops.copy().items()):
                 if side.is_closed:
-                    self.loops.pop(key, None)
+                    self.drop_loop(key)
             time.sleep(_LOOPS_PAUSE if self.loops else 0)
 
     def _hand_over(self) -> None:

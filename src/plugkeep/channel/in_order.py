@@ -39,8 +39,11 @@ class InOrder:
         numbers, count = self.numbers, len(answers)
         if ids != list(islice(numbers, count)):
             return False
-        for _ in range(count):
-            numbers.popleft()
+        try:
+            for _ in range(count):
+                numbers.popleft()
+        except IndexError:
+            return True  # given up at this very moment, on another thread
         self.ready.extend(answers)
         return True
 

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from plugkeep.channel import workers
 from plugkeep.channel.channel import serving
+from plugkeep.channel.exposed import misused
 from plugkeep.channel.failures import Failure, failure_of
 from plugkeep.current import served
 from plugkeep.errors import (
@@ -99,6 +100,8 @@ class Service:
                     hold_plain(PlainAnswer(job.id, result))
                 else:
                     channel.hold(connection.answer(job.id, result))
+                if unwanted:
+                    unwanted.discard(job.id)
             except BaseException as error:
                 channel.hold(self.failed(job, error))
         channel.send_held()
@@ -297,11 +300,7 @@ def _bound(bind: Any, args: Any, kwargs: Any, buffers: Any) -> tuple[list[Any], 
 
 
 def _misused(call: Call) -> Refused:
-    if call.wants_stream:
-        text = f"{call.name!r} is no stream, it returns one result: use call() or acall()"
-    else:
-        text = f"{call.name!r} is a stream: use stream() or astream()"
-    return Refused(Failure(Code.INVALID_PARAMS, text, UNSET))
+    return Refused(failure_of(misused(is_stream=not call.wants_stream)))
 
 
 ABOUT_TO_STOP: Final = "the plugin is about to stop"

@@ -270,7 +270,10 @@ class Connection:
 
     def give_up_all(self, numbers: Iterable[Id]) -> None:
         """Do what `give_up` does for each of these, which are calls under way."""
-        deque(map(self.give_up if self._flows else self.calls.pop, numbers), maxlen=0)
+        if self._flows:
+            deque(map(self.give_up, numbers), maxlen=0)
+        else:
+            deque(map(self.calls.pop, numbers, repeat(None)), maxlen=0)
 
     def quick_requests(
         self, method: str, batch: Sequence[Sequence[Any]], waiter: Any

@@ -252,7 +252,9 @@ class Frames:
                 if length != size or flags or position > end:
                     return []
                 if self.takes_batches and data[start] in self._array:
-                    found += decode_batch(data[start:position])
+                    if not (batch := decode_batch(data[start:position])):
+                        return []
+                    found += batch
                     self.sends_batches = True
                 else:
                     found.append(decode(data[start:position]))

@@ -22,6 +22,9 @@ PLUGIN = """
 def item(self, item: int): return item
 
 @expose
+def count(self, to): yield from range(to)
+
+@expose
 def crash(self): os._exit(3)
 
 @expose
@@ -120,6 +123,14 @@ def test_what_is_called_as_what_it_is_not_is_told_how_to_call_it(shop: Any) -> N
     with pytest.raises(RemoteError) as caught:
         shop.call("stream_of", "shop.wait")
     assert caught.value.remote_message == "'host.shop.wait': it is no stream: use call() or acall()"
+    with pytest.raises(InvalidArgumentsError) as misused:
+        shop.call("count", 1)
+    told = "plugin 'shop', method 'count': it is a stream: use stream() or astream()"
+    assert str(misused.value) == told
+    with pytest.raises(InvalidArgumentsError) as misused:
+        list(shop.stream("item", 1))
+    told = "plugin 'shop', method 'item': it is no stream: use call() or acall()"
+    assert str(misused.value) == told
 
 
 def test_stopping_what_has_crashed_is_told_in_a_sentence(isolated: Any) -> None:

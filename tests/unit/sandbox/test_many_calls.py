@@ -162,12 +162,11 @@ def test_what_is_no_time_limit(plugin: Any) -> None:
     for wrong, error in (
         ("x", TypeError),
         (True, TypeError),
-        (-1, ValueError),
         (math.nan, ValueError),
     ):
         with pytest.raises(error, match="timeout is"):
             plugin.call("left", timeout=wrong)
-    for nothing in (0, 0.0):
+    for nothing in (0, 0.0, -1, -math.inf):
         with pytest.raises(CallTimeoutError):
             plugin.call("left", timeout=nothing)
 

@@ -432,7 +432,9 @@ def test_what_cannot_be_encoded_spoils_its_batch_only() -> None:
 def test_what_is_no_batch_is_refused(codec: CodecName, batch: list[Any]) -> None:
     frames = batching(codec)
     data = frame(batch, codec=codec)
+    answer = frame({"jsonrpc": "2.0", "id": 1, "result": 1}, codec=codec)
     assert frames.plain_answers(data) == frames.plain_requests(data) == []
+    assert frames.plain_answers(data + answer) == frames.plain_answers(answer + data) == []
     with pytest.raises(ProtocolViolationError, match=r"a (batch|frame) holds no message"):
         frames.receive(data)
 
