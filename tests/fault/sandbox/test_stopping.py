@@ -64,9 +64,14 @@ def test_a_bad_end_after_stop(
 @pytest.mark.parametrize(
     ("end", "told", "returncode", "number"),
     [
-        ("pass", "by itself, it exited with status 0", 0, None),
-        ("sys.exit('broken')", "by itself, it exited with status 1", 1, None),
-        ("os.kill(os.getpid(), 9)", "by itself, it was ended by SIGKILL", None, 9),
+        ("pass", "by itself before it was to stop: it exited with status 0", 0, None),
+        ("sys.exit('broken')", "by itself before it was to stop: it exited with status 1", 1, None),
+        (
+            "os.kill(os.getpid(), 9)",
+            "by itself before it was to stop: it was ended by SIGKILL",
+            None,
+            9,
+        ),
     ],
 )
 def test_a_plugin_that_ended_by_itself(
