@@ -42,9 +42,9 @@ class PluginFactory:
 """
 
 
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    path = tmp_path_factory.mktemp("plugin") / "arrays.py"
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Any]:
+    path = tmp_path / "arrays.py"
     path.write_text(PLUGIN)
     with isolate(f"file:{path}", isolation="process") as sandbox:
         yield sandbox
