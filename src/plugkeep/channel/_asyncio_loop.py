@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plugkeep.channel._sides import AsyncWaiter
+    from plugkeep.channel._async_waiters import AsyncWaiter
 
 
 Soon = Callable[[Callable[[], object]], object]

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from threading import get_ident
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import UNSET
 
+from plugkeep.channel._async_waiters import AsyncWaiter, Bell, ring
 from plugkeep.channel._leading import milliseconds
 from plugkeep.channel.channel import Channel, serving
-from plugkeep.wire.events import Chunk, Progress
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,8 +33,6 @@ _MANY: Final = 256
 _IN_A_ROW: Final = 32
 #: Not more bytes than this.
 _MUCH: Final = 32 * 1024
-#: Reports of progress that are kept for a task that is busy; older ones give way.
-_REPORTS: Final = 64
 
 
 class Loop(Protocol):
@@ -74,103 +71,6 @@ class Loop(Protocol):
     def forget_reading(self, descriptor: int) -> None: ...
     def watch_writing(self, descriptor: int, writable: Callable[[], None]) -> None: ...
     def forget_writing(self, descriptor: int) -> None: ...
-
-
-class Bell(Protocol):
-    """What a task awaits. asyncio's futures are such."""
-
-    def __await__(self) -> Generator[Any, Any, Any]: ...
-    def done(self) -> bool: ...
-    def set_result(self, result: None, /) -> object: ...
-
-
-def ring(bell: Bell) -> None:
-    """Wake whoever awaits `bell`, unless that has been done."""
-    if not bell.done():
-        # A signal's handler that calls may have rung it since: asyncio's InvalidStateError.
-        with suppress(Exception):
-            bell.set_result(None)
-
-
-class AsyncWaiter:
-    """A task that waits for the answer to a call. Whoever reads tells it what has come."""
-
-    __slots__ = ("answer", "bell", "is_lost", "side")
-
-    def __init__(self, side: Side) -> None:
-        self.side = side
-        self.answer: Any = None
-        self.is_lost = False
-        self.bell: Bell = side.new_bell()
-
-    def answered(self, answer: Any) -> None:
-        self.answer = answer
-        if get_ident() != self.side.thread:
-            self.side.wake(self)
-        else:
-            ring(self.bell)
-
-    def failed(self) -> None:
-        """The other end has gone."""
-        self.is_lost = True
-        self.news()
-
-    def received(self, _item: Chunk | Progress) -> None:
-        """Have no use for it."""
-
-    def has_news(self) -> bool:
-        """Whether there is anything to be dealt with."""
-        return self.answer is not None or self.is_lost
-
-    def news(self) -> None:
-        """Wake the task, from any thread."""
-        if get_ident() == self.side.thread:
-            self.ring()
-        else:
-            self.side.wake(self)
-
-    def ring(self) -> None:
-        """Wake the task; to be called on its own thread."""
-        ring(self.bell)
-
-    async def wait(self, deadline: float | None) -> bool:
-        """Wait until there is news; return False when `deadline` has passed."""
-        side = self.side
-        while not self.has_news():
-            if self.bell.done():
-                self.bell = side.new_bell()
-                continue  # a signal's handler that calls may have rung the old one in between
-            if deadline is None:
-                await self.bell
-            elif (left := deadline - monotonic()) <= 0:
-                return False
-            else:
-                await side.loop.wait(self, left)
-        return True
-
-
-class AsyncListener(AsyncWaiter):
-    """A task that waits for more than an answer."""
-
-    __slots__ = ("chunks", "progress", "wants_progress")
-
-    def __init__(self, side: Side, *, wants_progress: bool) -> None:
-        super().__init__(side)
-        self.wants_progress = wants_progress
-        self.chunks: deque[Chunk] = deque()
-        self.progress: deque[Progress] = deque(maxlen=_REPORTS)
-
-    def received(self, item: Chunk | Progress) -> None:
-        if type(item) is Chunk:
-            self.chunks.append(item)
-        elif self.wants_progress:
-            self.progress.append(item)  # type: ignore[arg-type]  # it is none other
-        else:
-            return
-        self.news()
-
-    def has_news(self) -> bool:
-        return bool(self.answer is not None or self.is_lost or self.chunks or self.progress)
 
 
 def side_of(channel: Channel) -> Side:
@@ -215,8 +115,7 @@ class Side:
         self._queue, self._send = channel.outbox.queue, channel.outbox.send
         self._calls, self._numbers = channel.connection.calls, channel.connection.numbers
         codec = channel.connection.codec
-        self._quick_request, self._quick_body = codec.quick_request, codec.quick_body
-        self._join = codec.join
+        self._quick_request, self._join = codec.quick_request, codec.join
         self._gathered: dict[int, bytes] = {}  # calls that are not in the outbox yet
         self._gathered_size = 0
         self._may_look = loop.may_return_at_once
@@ -288,16 +187,13 @@ class Side:
             return self._open_any(method, args, kwargs, waiter, timeout, credit)
         limit = UNSET if timeout is None else milliseconds(timeout)
         number = next(self._numbers)
-        if gathers := self._under_way > _FEW or bool(self._queue):
-            body = self._quick_body(number, method, args, limit)
-        else:
-            body = self._quick_request(number, method, args, limit)
-        if body is None:
+        frame = self._quick_request(number, method, args, limit)
+        if frame is None:
             return self._open_any(method, args, kwargs, waiter, timeout, credit)
         self._calls[number] = waiter
-        if gathers:
-            self._gather(number, body)
-        elif not self._send((body, ())):
+        if self._under_way > _FEW or self._queue:
+            self._gather(number, frame)
+        elif not self._send((frame, ())):
             self.see_to_it()
         if self._reads < 0:
             self.take()
@@ -343,10 +239,10 @@ class Side:
             self._look_again()
         channel.luck.note(hit=waiter.answer is not None)
 
-    def _gather(self, number: int, body: bytes) -> None:
+    def _gather(self, number: int, frame: bytes) -> None:
         """Send with what comes after it: see `write`."""
-        self._gathered[number] = body
-        self._gathered_size += len(body)
+        self._gathered[number] = frame
+        self._gathered_size += len(frame)
         if len(self._gathered) >= _MANY or self._gathered_size >= _MUCH:
             self.write()
         elif not self._is_gathering:
@@ -354,8 +250,8 @@ class Side:
             self._soon(self.write)
 
     def _put_gathered(self) -> None:
-        bodies, self._gathered, self._gathered_size = self._gathered, {}, 0
-        self._outbox.put((self._join(bodies.values()), ()))
+        frames, self._gathered, self._gathered_size = self._gathered, {}, 0
+        self._outbox.put((self._join(frames.values()), ()))
 
     def withdraw(self, number: int) -> None:
         """Give up a call: say so at the other end if it has been sent, or do not send it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 if TYPE_CHECKING:
-    from plugkeep.channel._sides import AsyncWaiter
+    from plugkeep.channel._async_waiters import AsyncWaiter
 
 
 Soon = Callable[[Callable[[], object]], object]

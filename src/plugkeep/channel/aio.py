@@ -7,7 +7,8 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from plugkeep.channel._sides import AsyncListener, AsyncWaiter, side_of
+from plugkeep.channel._async_waiters import AsyncListener, AsyncWaiter
+from plugkeep.channel._sides import side_of
 from plugkeep.channel.channel import timed_out
 from plugkeep.channel.streaming import Credit
 from plugkeep.errors import CallError

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from plugkeep.channel._sides import AsyncWaiter, Bell, Side, side_of
+from plugkeep.channel._async_waiters import AsyncWaiter, Bell
+from plugkeep.channel._sides import Side, side_of
 from plugkeep.channel.channel import timed_out
 from plugkeep.channel.in_order import InOrder, Many
 from plugkeep.channel.mapping import Pipeline

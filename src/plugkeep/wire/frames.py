@@ -139,28 +139,15 @@ class Frames:
         except UNENCODABLE:
             return None
 
-    def quick_body(
-        self, number: int, method: str, args: Sequence[Any], deadline_ms: Any = UNSET
-    ) -> bytes | None:
-        """Return a request in the manner of `quick_request`, to be framed by `join`."""
-        plain = self._plain
-        for value in args:
-            if type(value) not in plain:
-                return None
-        try:
-            body: bytes = self._encode(PlainRequest(number, method, args or [], deadline_ms))  # type: ignore[arg-type]
-        except UNENCODABLE:
-            return None
-        return body if len(body) < self._max_message else None
-
-    def join(self, bodies: Collection[bytes]) -> bytes:
-        """Return frames with these messages, or one with all of them."""
-        size = sum(map(len, bodies)) + len(bodies) + _ARRAY_HEAD
-        if self.sends_batches and len(bodies) > 1 and size <= self._max_message:
+    def join(self, frames: Collection[bytes]) -> bytes:
+        """Return frames of one message each in one piece: as a batch where that is agreed to."""
+        size = sum(map(len, frames))  # more than a batch needs, for it has one header
+        if self.sends_batches and len(frames) > 1 and size <= self._max_message:
+            bodies = [frame[HEADER_SIZE:] for frame in frames]
             head = self._array_head(len(bodies))
             batch = b"".join((head, *bodies)) if head else b"[" + b",".join(bodies) + b"]"
             return _pack_header(len(batch), len(batch), 0) + batch
-        return b"".join([_pack_header(len(body), len(body), 0) + body for body in bodies])
+        return b"".join(frames)
 
     def _array_head(self, count: int) -> bytes:
         """Return what an array of msgpack begins with; b"": another codec has no such thing."""
@@ -398,8 +385,6 @@ class Frames:
 
 
 _SMALL = 64 * 1024
-#: More bytes than an array needs besides its elements and what is between them.
-_ARRAY_HEAD = 8
 
 
 def _no_message(body: bytes | memoryview, error: Exception) -> ProtocolViolationError:

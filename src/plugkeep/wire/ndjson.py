@@ -71,15 +71,9 @@ class Ndjson:
                 return None
         return self._quick(PlainRequest(number, method, args or [], deadline_ms))  # type: ignore[arg-type]
 
-    def quick_body(
-        self, number: int, method: str, args: Sequence[Any], deadline_ms: Any = UNSET
-    ) -> bytes | None:
-        """Return a request in the manner of `quick_request`, to be made a line of by `join`."""
-        return self.quick_request(number, method, args, deadline_ms)
-
-    def join(self, bodies: Collection[bytes]) -> bytes:
-        """Return lines with these messages."""
-        return b"".join(bodies)
+    def join(self, lines: Collection[bytes]) -> bytes:
+        """Return lines in one piece."""
+        return b"".join(lines)
 
     def quick_answer(self, number: Id, result: Any) -> bytes | None:
         """Return an answer in the manner of `quick_request`."""

@@ -416,6 +416,26 @@ def test_batches_of_plain_messages(codec: CodecName) -> None:
     assert reader.sends_batches, "whoever has received one may send some"
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_frames_that_are_joined_say_the_same(codec: CodecName, count: int) -> None:
+    requests = [PlainRequest(n, "echo", [n, "x" * n]) for n in range(count)]
+    for batches in (False, True):
+        sender, reader = batching(codec), batching(codec)
+        sender.sends_batches = batches
+        frames = [sender.quick_request(each.id, "echo", each.params) for each in requests]
+        joined = sender.join(frames)
+        assert reader.plain_requests(joined) == requests
+        assert reader.sends_batches is (batches and count > 1), "a batch of several, and no other"
+
+
+def test_frames_that_are_too_much_for_a_batch_stay_as_they_are() -> None:
+    sender = Frames(max_message=100)
+    sender.sends_batches = True
+    frames = [sender.quick_request(n, "echo", ["x" * 20]) for n in range(3)]
+    assert sender.join(frames) == b"".join(frames)
+
+
 def test_what_cannot_be_encoded_spoils_its_batch_only() -> None:
     for batches in (False, True):
         frames = batching()
