@@ -155,7 +155,7 @@ class Reading:
 
     def _take_answers(self, data: bytes) -> bool:
         """Deal with a read that is nothing but plain answers; return False where it is not."""
-        answers = self.connection.take_answers(data)
+        answers = self.connection.codec.plain_answers(data)
         waiter = self.connection.calls.get(answers[0].id) if answers else None
         if isinstance(waiter, Many):
             ids = list(map(_id_of, answers))

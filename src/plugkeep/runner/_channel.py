@@ -124,7 +124,7 @@ class PluginChannel(Channel):
     def _encoded(self, held: Sequence[Any]) -> bytes:
         """Return what was held, in one piece."""
         if {PlainAnswer}.issuperset(map(type, held)):
-            frames = self.connection.quick_answers(held)
+            frames = self.connection.codec.quick_batch(held)
             if frames is not None:
                 return frames
         return b"".join(map(self._frame, held))

@@ -261,13 +261,6 @@ class Connection:
         self.serving.update(ids)
         return requests
 
-    def take_answers(self, data: bytes) -> list[m.PlainAnswer]:
-        """Return the answers that `data` is, if all are plain; else none.
-
-        Their calls are left to be given up.
-        """
-        return self.codec.plain_answers(data)
-
     def give_up_all(self, numbers: Iterable[Id]) -> None:
         """Do what `give_up` does for each of these, which are calls under way."""
         if self._flows:
@@ -292,13 +285,6 @@ class Connection:
             return None
         self.calls.update(zip(numbers, repeat(waiter), strict=False))
         return numbers, sending
-
-    def quick_answers(self, answers: Sequence[m.PlainAnswer]) -> bytes | None:
-        """Return what is to be sent for plain results, in one piece; None: it is for `answer`.
-
-        They are those of calls that are no longer in `serving`.
-        """
-        return self.codec.quick_batch(answers)
 
     def supply(self, buffer: Any) -> list[Event]:
         """Take the buffer that the codec `wanted`; return what that brings about.
