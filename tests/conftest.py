@@ -12,7 +12,8 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,27 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         leaks = _Open().beyond(before)
     if leaks:
         pytest.fail("left behind: " + "; ".join(leaks), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def until_asleep() -> Callable[[int], None]:
+    """Wait until the main thread of a process sleeps, and does not only say that it is about to.
+
+    CPython lets a wait that begins just after a signal came hear of the signal at its end only, so
+    a test that signals a process that "hangs" has to see it hang first.
+    """
+
+    def wait(pid: int) -> None:
+        end = time.monotonic() + 60
+        while _state(pid) != "S":
+            assert time.monotonic() < end, f"process {pid} never came to sleep"
+            time.sleep(0.001)
+
+    return wait
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 class _Open:

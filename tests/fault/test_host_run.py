@@ -129,9 +129,10 @@ def test_a_signal_stops_all_in_reverse(run, number, kind):
     ["Plain('b', 'say(\"hanging\"); hang()')", "Async('b', 'hang')"],
     ids=["plain", "asynchronous"],
 )
-def test_a_signal_ends_a_start_that_hangs(run, hung):
+def test_a_signal_ends_a_start_that_hangs(run, hung, until_asleep):
     running = run(f"Plain('a'), {hung}, Plain('c')")
     assert running.until("hanging") == ["start a", "start b", "hanging"]
+    until_asleep(running.process.pid)
     running.send(signal.SIGINT)
     assert running.rest() == [
         "stop a",
@@ -146,11 +147,12 @@ def test_a_signal_ends_a_start_that_hangs(run, hung):
     ["Plain('b', '', 'say(\"hanging\"); hang()')", "Async('b', '', 'hang')"],
     ids=["plain", "asynchronous"],
 )
-def test_a_second_signal_gives_up_the_stop_that_hangs_and_no_other(run, hung):
+def test_a_second_signal_gives_up_the_stop_that_hangs_and_no_other(run, hung, until_asleep):
     running = run(f"Plain('a'), {hung}, Plain('c')")
     running.until("running")
     running.send(signal.SIGTERM)
     assert running.until("hanging") == ["stop c", "stop b", "hanging"]
+    until_asleep(running.process.pid)
     running.send(signal.SIGTERM)
     assert running.rest() == [
         "stop a",
@@ -229,10 +231,11 @@ def test_a_hangup_that_was_ignored_stays_ignored(run):
     assert running.rest() == ["stop a", "handlers are back", "stopped"]
 
 
-def test_a_plugin_that_swallows_the_signal_cannot_keep_the_host_from_stopping(run):
+def test_a_plugin_that_swallows_the_signal_cannot_keep_the_host_from_stopping(run, until_asleep):
     swallow = "try:\n  say('hanging'); hang()\nexcept BaseException: pass"
     running = run(f"Plain('a', {swallow!r}), Plain('b')")
     running.until("hanging")
+    until_asleep(running.process.pid)
     running.send(signal.SIGINT)
     assert running.rest() == [
         "start b",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,10 +69,13 @@ def running(script: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_ctrl_c_marks_what_was_starting_failed_and_lets_the_host_stop_the_rest(form: str) -> None:
+def test_ctrl_c_marks_what_was_starting_failed_and_lets_the_host_stop_the_rest(
+    form: str, until_asleep: Callable[[int], None]
+) -> None:
     limits, body = FORMS[form]
     with running(HOST.format(limits=limits, body=body)) as host:
         assert [host.stdout.readline().strip() for _ in range(2)] == ["+first", "inside"]
+        until_asleep(host.pid)
         host.send_signal(signal.SIGINT)
         rest = host.stdout.read().splitlines()
         # The hung method sits on a daemon thread, or was interrupted: the process ends by itself.
@@ -80,10 +83,11 @@ def test_ctrl_c_marks_what_was_starting_failed_and_lets_the_host_stop_the_rest(f
     assert rest == ["interrupted", "running failed", "-first", "[]"]
 
 
-def test_strict_with_rolls_back_on_ctrl_c() -> None:
+def test_strict_with_rolls_back_on_ctrl_c(until_asleep: Callable[[int], None]) -> None:
     body = "with registry: pass"
     with running(HOST.format(limits="", body=body)) as host:
         assert [host.stdout.readline().strip() for _ in range(2)] == ["+first", "inside"]
+        until_asleep(host.pid)
         host.send_signal(signal.SIGINT)
         rest = host.stdout.read().splitlines()
         assert host.wait(30) == 0

@@ -471,13 +471,14 @@ def test_a_result_is_printed_although_a_stop_fails_afterwards(shell):
     assert "plugin 'a' failed to stop: RuntimeError: stuck" in result.stderr
 
 
-def test_ctrl_c_ends_a_call_and_stops_what_was_started(shell):
+def test_ctrl_c_ends_a_call_and_stops_what_was_started(shell, until_asleep):
     hang = "def hang(self):\n        print('hanging', flush=True)\n"
     hang += "        __import__('threading').Event().wait()"
     shell.plugin("a", stop="print('stopped')", more=hang)
     process = shell.start("call", "plugkeep.toml", "a", "hang", env=shell.env)
     try:
         assert process.stderr.readline() == "hanging\n"
+        until_asleep(process.pid)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:

@@ -146,7 +146,7 @@ def test_missing_requirements_of_the_plugins_own_are_a_misfit(shell, start):
     assert "'a' requires 'nobody', which is not registered" in err
 
 
-def test_a_second_ctrl_c_gives_up_a_stop_that_hangs(shell, start):
+def test_a_second_ctrl_c_gives_up_a_stop_that_hangs(shell, start, until_asleep):
     shell.plugin("a")
     shell.plugin(
         "hung",
@@ -157,6 +157,7 @@ def test_a_second_ctrl_c_gives_up_a_stop_that_hangs(shell, start):
     session.until(RUNNING)
     session.process.send_signal(signal.SIGINT)
     session.until("hanging")
+    until_asleep(session.process.pid)
     status, lines, _ = session.end(signal.SIGINT)
     assert status == 1
     assert "✗ hung  failed to stop" in lines[0]
@@ -501,11 +502,12 @@ def test_on_a_terminal_it_is_shown_which_plugin_is_being_waited_for(shell, termi
     assert screen.shown.rfind("\x1b[?25h") > screen.shown.rfind("\x1b[?25l"), "no cursor any more"
 
 
-def test_ctrl_c_ends_a_start_that_hangs(shell, terminal):
+def test_ctrl_c_ends_a_start_that_hangs(shell, terminal, until_asleep):
     shell.plugin("a")
     shell.plugin("hung", start=HANG)
     screen = terminal()
     screen.until("starting hung")
+    until_asleep(screen.process.pid)
     screen.type(b"\x03")
     assert screen.rest() == 1
     assert "hung  failed after" in screen.plain
