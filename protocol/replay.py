@@ -206,8 +206,10 @@ class Player:
 
     def _step(self, lines: list[Line]) -> None:
         event = lines[0].event
-        if "batch" in event:
-            self.plugin.send_batch([self._with_their_ids(line.event["message"]) for line in lines])
+        if "batch" in event or "series" in event:
+            messages = [self._with_their_ids(line.event["message"]) for line in lines]
+            send = self.plugin.send_batch if "batch" in event else self.plugin.send_series
+            send(messages)
         elif event["from"] == "host":
             self._say(event)
         elif "prints" in event:
@@ -298,8 +300,9 @@ class Player:
 
 def _group(numbered: tuple[int, Line]) -> object:
     number, line = numbered
-    if "batch" in line.event:
-        return ("batch", line.event["batch"])
+    for member in ("batch", "series"):
+        if member in line.event:
+            return (member, line.event[member])
     return line.event.get("group", ("alone", number))
 
 

@@ -77,6 +77,10 @@ class Plugin:
         for message in messages:
             self.send(message)
 
+    def send_series(self, messages: Sequence[Message]) -> None:
+        """Send requests of one method, numbered one after the other, at once."""
+        self.send_batch(messages)
+
     def write(self, data: bytes) -> None:
         """Write all of `data` to the control channel, as it is."""
         _write(self._input, data)
@@ -238,6 +242,12 @@ class FramedPlugin(Plugin):
         body = _encode(list(messages), self.codec)
         self.write(struct.pack("<III", len(body), len(body), 0) + body)
 
+    def send_series(self, messages: Sequence[Message]) -> None:
+        """Send several requests as one."""
+        series = {**messages[0], "params": [message["params"] for message in messages]}
+        body = _encode(series, self.codec)
+        self.write(struct.pack("<III", len(body), len(body), _SERIES) + body)
+
     def _send_memory(self, data: bytes) -> None:
         descriptor = os.memfd_create("buffer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -264,14 +274,14 @@ class FramedPlugin(Plugin):
         if len(self._frames) < 12:
             return None
         length, message_length, flags = struct.unpack_from("<III", self._frames)
-        if flags or message_length > length:
+        if (flags, message_length) != (_SERIES, length) and (flags or message_length > length):
             raise WireError(f"a frame has the header {bytes(self._frames[:12]).hex(' ', 4)}")
         if len(self._frames) < 12 + length:
             return None
         body = bytes(self._frames[12 : 12 + message_length])
         inline = bytes(self._frames[12 + message_length : 12 + length])
         del self._frames[: 12 + length]
-        message, *self._batch = _decode(body, self.codec)
+        message, *self._batch = _decode(body, self.codec, is_series=flags == _SERIES)
         return message, self._buffers(message.get("buffers", []), inline)
 
     def _buffers(self, announced: list[Any], inline: bytes) -> list[bytes]:
@@ -324,6 +334,8 @@ class FramedPlugin(Plugin):
         self._socket.close()
 
 
+#: The flag of a frame that holds a series.
+_SERIES = 1
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -355,8 +367,8 @@ def _encode(message: Message | list[Message], codec: str) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-def _decode(body: bytes, codec: str) -> list[Message]:
-    """Return the message in a frame, or those of a batch."""
+def _decode(body: bytes, codec: str, *, is_series: bool) -> list[Message]:
+    """Return the message in a frame, or those of a batch or a series."""
     try:
         if codec == "json":
             found = json.loads(body)
@@ -366,7 +378,24 @@ def _decode(body: bytes, codec: str) -> list[Message]:
             found = msgspec.msgpack.decode(body)
     except ValueError as error:
         raise WireError(f"a frame holds no message: {error}; {body[:100]!r}") from error
+    if is_series:
+        return _spelt_out(found)
     batch = found if isinstance(found, list) else [found]
     if not batch or not all(isinstance(message, dict) for message in batch):
         raise WireError(f"a frame holds no object, and no batch of objects: {found!r}")
     return batch
+
+
+def _spelt_out(series: Any) -> list[Message]:
+    """Return the messages that a series stands for."""
+    member = "params" if isinstance(series, dict) and "method" in series else "result"
+    try:
+        first, items = series["id"], series[member]
+        messages = [
+            {**series, "id": first + index, member: item} for index, item in enumerate(items)
+        ]
+    except (TypeError, KeyError) as error:
+        raise WireError(f"a frame holds no series: {series!r}") from error
+    if not messages:
+        raise WireError(f"a series is empty: {series!r}")
+    return messages

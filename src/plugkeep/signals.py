@@ -52,7 +52,11 @@ class SignalsHeld:
             return
         try:
             for number in _SIGNALS:
-                if callable(handler := _original(_signal.getsignal(number), number)):
+                handler = _signal.getsignal(number)
+                # A number: it is ignored, or does what the system has it do. Nearly all are.
+                if type(handler) is int:
+                    continue
+                if callable(handler := _original(handler, number)):
                     self._handlers[number] = handler
                     _signal.signal(number, self._receive)
             self._outer, _innermost = _innermost, self

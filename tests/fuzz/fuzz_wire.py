@@ -57,7 +57,7 @@ def one_input(data: bytes) -> None:
     us = Connection(CODECS[kind]())
     for credit in (msgspec.UNSET, 1, 3):
         us.request("m", (), {}, "waiter", credit=credit)
-    for look in ("plain_request", "plain_requests", "plain_answer", "plain_answers"):
+    for look in ("plain_request", "plain_requests", "plain_answer", "plain_answers", "series"):
         getattr(us.codec, look)(said)
     broken = ""
     try:
@@ -71,8 +71,12 @@ def one_input(data: bytes) -> None:
 
 
 def framed(line: bytes, kind: int) -> bytes:
-    """Return a frame of the message that `line` is, with the inline buffers that it announces."""
-    beside = 0
+    """Return a frame of the message that `line` is, with the inline buffers that it announces.
+
+    What begins with a ``~`` goes into the frame of a series.
+    """
+    beside, flags = 0, line[:1] == b"~"
+    line = line[flags:]
     try:
         message = msgspec.json.decode(line)
         if isinstance(message, dict) and isinstance(message.get("buffers"), list):
@@ -80,12 +84,12 @@ def framed(line: bytes, kind: int) -> bytes:
         line = msgspec.msgpack.encode(message) if kind == 2 else line
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         pass
-    return frame(line, bytes(min(beside, MOST_SUPPLIED)))
+    return frame(line, bytes(min(beside, MOST_SUPPLIED)), flags)
 
 
-def frame(body: bytes, beside: bytes) -> bytes:
-    sizes = (len(body) + len(beside)).to_bytes(4, "little") + len(body).to_bytes(4, "little")
-    return sizes + bytes(4) + body + beside
+def frame(body: bytes, beside: bytes, flags: int = 0) -> bytes:
+    header = (len(body) + len(beside), len(body), flags)
+    return b"".join(number.to_bytes(4, "little") for number in header) + body + beside
 
 
 def pieces(said: bytes, cut: int) -> list[bytes]:
@@ -154,6 +158,10 @@ WITH_BUFFERS: list[tuple[dict[str, Any], bytes]] = [
         b"",
     ),
 ]
+SERIES: list[dict[str, Any]] = [
+    {"id": 5, "method": "m", "params": [[1], {"a": 2}], "deadline_ms": 9},
+    {"id": 1, "result": [1, None]},
+]
 # --- how it thinks ----------------------------------------------------------------------------
 
 #: What a member or element may become.
@@ -170,10 +178,11 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
     lines = data[2:].split(b"\n")
     index = chance.randrange(len(lines))
     if chance.random() < 0.5:
+        series = lines[index][:1] == b"~"
         try:
-            message = json.loads(lines[index])
+            message = json.loads(lines[index][series:])
             change(message, chance)
-            lines[index] = json.dumps(message).encode()
+            lines[index] = b"~" * series + json.dumps(message).encode()
             return (data[:2] + b"\n".join(lines))[:max_size]
         except (ValueError, RecursionError):
             pass  # it is no JSON
@@ -204,6 +213,10 @@ def beginnings() -> list[bytes]:
         said += [(kind, msgspec.json.encode(whole) + b"\n") for kind in (0, 3, 4)]
         said.append((1, frame(msgspec.json.encode(whole), beside)))
         said.append((2, frame(msgspec.msgpack.encode(whole), beside)))
+    for message in SERIES:
+        whole = msgspec.json.encode({"jsonrpc": "2.0", **message})
+        said += [(kind, b"~" + whole + b"\n") for kind in (3, 4)]
+        said.append((1, frame(whole, b"", 1)))
     return [bytes([kind, cut]) + data for kind, data in said for cut in (0, 7)]
 
 

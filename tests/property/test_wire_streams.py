@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from plugkeep.errors import ProtocolViolationError
 from plugkeep.runner._calls import whole
@@ -187,3 +188,34 @@ def test_the_short_way_back_leads_to_the_same(codec: str, message: dict[str, Any
     (event,) = us.receive(data)
     assert not isinstance(event, (Dropped, Message))
     assert (event.id, event.result, event.error) == (answer.id, answer.result, None)
+
+
+def batching(codec: Any) -> Frames:
+    frames = Frames(codec)
+    frames.takes_batches = True
+    return frames
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+@given(message=sound | objects | st.lists(sound, max_size=3), is_series=st.booleans())
+def test_the_short_ways_of_many_lead_to_the_same(codec: str, message: Any, is_series: bool) -> None:
+    data = bytearray(encoded(message, codec))
+    data[8] = is_series  # the flags
+    requests = batching(codec).plain_requests(bytes(data))
+    answers = batching(codec).plain_answers(bytes(data))
+    if not (requests or answers):
+        return
+    found = batching(codec).receive(bytes(data))
+    none: list[Any] = []
+    assert [
+        (each.id, each.method, none if each.params is UNSET else each.params)
+        for each in found
+        if each.method is not UNSET
+    ] == [(each.id, each.method, each.params) for each in requests]
+    assert [(each.id, each.result) for each in found if each.result is not UNSET] == [
+        (each.id, each.result) for each in answers
+    ]
+    many = batching(codec).series(bytes(data))
+    assert [pair for ids, results in many for pair in zip(ids, results, strict=True)] == [
+        (each.id, each.result) for each in answers if is_series
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from contextlib import suppress
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -29,9 +28,10 @@ class Bell(Protocol):
 def ring(bell: Bell) -> None:
     """Wake whoever awaits `bell`, unless that has been done."""
     if not bell.done():
-        # A signal's handler that calls may have rung it since: asyncio's InvalidStateError.
-        with suppress(Exception):
+        try:  # noqa: SIM105  # that takes longer
             bell.set_result(None)
+        except Exception:  # noqa: S110  # a signal's handler that calls may have rung it since
+            pass
 
 
 class AsyncWaiter:
@@ -47,10 +47,14 @@ class AsyncWaiter:
 
     def answered(self, answer: Any) -> None:
         self.answer = answer
-        if get_ident() != self.side.thread:
-            self.side.wake(self)
-        else:
-            ring(self.bell)
+        side, bell = self.side, self.bell
+        if get_ident() != side.thread:
+            side.wake(self)
+        elif not bell.done():  # from here on it is `ring`: a call less counts
+            try:  # noqa: SIM105
+                bell.set_result(None)
+            except Exception:  # noqa: S110
+                pass
 
     def failed(self) -> None:
         """The other end has gone."""

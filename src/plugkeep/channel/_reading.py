@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from os import read
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ READ_SIZE = 16 * 1024
 _BUFFERS_AT_ONCE = 8
 #: So many bytes are probably several messages.
 _SEVERAL = 256
-_id_of = attrgetter("id")
+_id_of, _result_of = attrgetter("id"), attrgetter("result")
 #: Milliseconds in which nearly always a buffer follows its announcement.
 _ON_ITS_WAY = 1
 
@@ -155,23 +155,27 @@ class Reading:
 
     def _take_answers(self, data: bytes) -> bool:
         """Deal with a read that is nothing but plain answers; return False where it is not."""
-        answers = self.connection.codec.plain_answers(data)
-        waiter = self.connection.calls.get(answers[0].id) if answers else None
-        if isinstance(waiter, Many):
-            ids = list(map(_id_of, answers))
-            if waiter.answered_all(ids, answers):
+        codec = self.connection.codec
+        several = codec.series(data)
+        if not several and (answers := codec.plain_answers(data)):
+            several = [(list(map(_id_of, answers)), list(map(_result_of, answers)))]
+        for ids, results in several:
+            waiter = self.connection.calls.get(ids[0])
+            if isinstance(waiter, Many) and waiter.answered_all(ids, results):
                 self.connection.give_up_all(ids)
-                return True
-        give_up = self.connection.give_up
+            else:
+                self._answered_plainly(map(PlainAnswer, ids, results))
+        return bool(several)
+
+    def _answered_plainly(self, answers: Iterable[PlainAnswer]) -> None:
         for answer in answers:
-            waiter = give_up(answer.id)
+            waiter = self.connection.give_up(answer.id)
             if waiter is LEADER:
                 self._early[answer.id] = answer
             elif waiter is not None:
                 waiter.answered(answer)
             else:
                 self.peer.dropped(f"an answer to call {answer.id!r}, for which nobody waits")
-        return bool(answers)
 
     def _read_apart(self) -> bool:
         """Take from the socket some of what was announced: a few buffers, or a part of one.

@@ -120,7 +120,8 @@ class Side:
         self._gathered_size = 0
         self._may_look = loop.may_return_at_once
         self._in_a_row = 0
-        self._under_way = 0
+        #: How many calls are under way.
+        self.under_way = 0
         self._reads = self._writes = -1  # the descriptors that are being waited for
         self._is_resting = self._is_gathering = self._is_waking = False
         self._woken: deque[AsyncWaiter] = deque()
@@ -191,13 +192,13 @@ class Side:
         if frame is None:
             return self._open_any(method, args, kwargs, waiter, timeout, credit)
         self._calls[number] = waiter
-        if self._under_way > _FEW or self._queue:
+        if self.under_way > _FEW or self._queue:
             self._gather(number, frame)
         elif not self._send((frame, ())):
             self.see_to_it()
         if self._reads < 0:
             self.take()
-        if self._under_way == 1 and self._may_look:
+        if self.under_way == 1 and self._may_look:
             self._look(waiter)
         if channel.is_lost and number in self._calls:  # since before it was in the table
             self.withdraw(number)
@@ -213,7 +214,7 @@ class Side:
         timeout: float | None,
         credit: Any,
     ) -> int:
-        gathers = self._under_way > _FEW
+        gathers = self.under_way > _FEW
         number = self._channel.open(
             method, args, kwargs, waiter, timeout=timeout, credit=credit, wait=False, later=gathers
         )
@@ -274,14 +275,24 @@ class Side:
 
     def enter(self) -> None:
         """A call is under way. Let it `leave`."""
-        self._under_way += 1
+        self.under_way += 1
+        if self.under_way == 1:
+            self.begin()
+
+    def begin(self) -> None:
+        """The first call is under way."""
         if self._key not in self._channel.loops:
             self._channel.loops[self._key] = self
 
     def leave(self) -> None:
         """A call is over."""
-        self._under_way -= 1
-        if not self._under_way and not self._is_resting:
+        self.under_way -= 1
+        if not self.under_way:
+            self.pause()
+
+    def pause(self) -> None:
+        """The last call is over, for now."""
+        if not self._is_resting:
             self._is_resting = True
             try:
                 self._after_pause(self._rest)
@@ -303,7 +314,7 @@ class Side:
 
     def _rest(self) -> None:
         self._is_resting = False
-        if not self._under_way:
+        if not self.under_way:
             self.stop()
 
     # --- reading --------------------------------------------------------------------------
@@ -311,7 +322,7 @@ class Side:
     def take(self) -> None:
         """Read from now on, unless somebody else does who will ask."""
         channel = self._channel
-        if not self._under_way or channel.is_lost or channel._active:
+        if not self.under_way or channel.is_lost or channel._active:
             return
         channel.check_loop()
         if channel.loop is None:

@@ -16,8 +16,6 @@ from plugkeep.errors import CallError
 
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
-    from plugkeep.wire.events import Answer
-    from plugkeep.wire.messages import PlainAnswer
 
 
 class AsyncCollector(Many, AsyncWaiter):
@@ -46,8 +44,8 @@ async def amap(
     """See `Caller.amap`."""
     mapped = _Mapped(caller, method, list(iterables), options)
     try:
-        while (answer := await mapped.next()) is not None:
-            yield caller.result_of(answer, method, options)
+        while await mapped.has_next():
+            yield caller.outcome(mapped.next(), method, options)
     except CallError as error:
         raise caller.named(error) from None
     finally:
@@ -74,8 +72,8 @@ class _Mapped:
         if is_fed:
             self._cancel = self._side.loop.spawn(self._feed)
 
-    async def next(self) -> Answer | PlainAnswer | None:
-        """Return the next answer; None: there are no more. Raises what the items raise."""
+    async def has_next(self) -> bool:
+        """Wait for what the next call comes to, if there is one. Raises what the items raise."""
         pipeline = self._pipeline
         if self._items is not None:
             if pipeline.room:
@@ -87,13 +85,17 @@ class _Mapped:
         if not self._order:
             if pipeline.error is not None:
                 raise pipeline.error
-            return None
+            return False
         if not self._order.ready:
             await self._await()
-        answer = self._order.ready.popleft()
-        if pipeline.room:
+        return True
+
+    def next(self) -> Any:
+        """Return it: a plain result, or an answer."""
+        found = self._order.ready.popleft()
+        if self._pipeline.room:
             self._make_room()
-        return answer
+        return found
 
     def end(self) -> None:
         """Give up what is under way."""

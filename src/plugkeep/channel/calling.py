@@ -36,8 +36,8 @@ class Options(NamedTuple):
 
     `timeout`: seconds that it may take; for streams and `map`, that the next value may take.
     `buffers`: what bytes are received as. `on_progress` is given what the method reports while
-    the call is under way. `window`: how many values of a stream, or calls of a `map`, there may
-    be ahead of whoever takes them.
+    the call is under way. `window`: how many values of a stream there may be ahead of whoever
+    takes them, or how many calls of a `map` under way, beside as many results that wait.
     """
 
     timeout: float | None = None
@@ -177,6 +177,12 @@ class Caller:
         if answer.error is not None:
             raise self.error_of(answer.error, method, options)
         return self.value_of(answer.result, answer.buffers, method, options)
+
+    def outcome(self, found: Any, method: str, options: Options) -> Any:
+        """Return what a call has come to, or raise it: a plain result, or an answer."""
+        if isinstance(found, Answer):
+            return self.result_of(found, method, options)
+        return self.value_of(found, (), method, options)
 
     def value_of(self, value: Any, buffers: Any, method: str, options: Options) -> Any:
         """Return a value that has come, with its buffers in it."""

@@ -125,7 +125,7 @@ class Calls:
         `timeout` goes for all calls; None leaves it as it is, `math.inf` is without limit.
         `buffers` says what bytes are received as: with "memoryview" large ones are not copied.
         `on_progress` is called with what a method reports while it is at work. `window` is how
-        many values of a stream, or calls of a map, may be under way ahead of whoever takes them.
+        many values of a stream may be ahead of whoever takes them, or calls of a map under way.
         """
         return _View(self, timeout, buffers, on_progress, window)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, repeat, starmap
 from typing import Any
 
 from plugkeep.wire.events import Answer
@@ -14,15 +14,15 @@ from plugkeep.wire.messages import PlainAnswer
 class InOrder:
     """The answers to calls that were made one after the other, in that order.
 
-    Whoever reads adds answers; whoever takes their results adds calls and takes what is `ready`.
+    Whoever reads adds answers; whoever takes what is `ready` adds calls.
     """
 
     def __init__(self) -> None:
         #: Calls whose turn has not come.
         self.numbers: deque[int] = deque()
-        #: The answers whose turn has come.
-        self.ready: deque[Answer | PlainAnswer] = deque()
-        self._early: dict[Any, Answer | PlainAnswer] = {}
+        #: What has come of those whose turn it is: plain results, and answers that are none.
+        self.ready: deque[Any] = deque()
+        self._early: dict[Any, Any] = {}
 
     def __len__(self) -> int:
         return len(self.numbers) + len(self.ready)
@@ -30,21 +30,20 @@ class InOrder:
     def add(self, answer: Answer | PlainAnswer) -> None:
         """Take an answer, which may come before its turn."""
         numbers, early = self.numbers, self._early
-        early[answer.id] = answer
+        early[answer.id] = answer.result if isinstance(answer, PlainAnswer) else answer
         while numbers and numbers[0] in early:
             self.ready.append(early.pop(numbers.popleft()))
 
-    def add_all(self, ids: list[Any], answers: Sequence[PlainAnswer]) -> bool:
-        """Take several answers, if they are just those whose turn it is; else return False."""
-        numbers, count = self.numbers, len(answers)
+    def add_all(self, ids: list[Any], results: Sequence[Any]) -> bool:
+        """Take several plain results, if it is just their turn; else return False."""
+        numbers, count = self.numbers, len(ids)
         if ids != list(islice(numbers, count)):
             return False
         try:
-            for _ in range(count):
-                numbers.popleft()
+            deque(starmap(numbers.popleft, repeat((), count)), maxlen=0)
         except IndexError:
             return True  # given up at this very moment, on another thread
-        self.ready.extend(answers)
+        self.ready.extend(results)
         return True
 
 
@@ -60,9 +59,9 @@ class Many:
         if self.order.ready:
             self.news()
 
-    def answered_all(self, ids: list[Any], answers: Sequence[PlainAnswer]) -> bool:
-        """Take several answers at once, of the calls `ids`; return False where that cannot be."""
-        if not self.order.add_all(ids, answers):
+    def answered_all(self, ids: list[Any], results: Sequence[Any]) -> bool:
+        """Take the results of the calls `ids` at once; return False where that cannot be."""
+        if not self.order.add_all(ids, results):
             return False
         self.news()
         return True

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
-from operator import attrgetter
+from itertools import chain, islice, repeat, starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
@@ -14,14 +13,14 @@ from plugkeep.channel.channel import timed_out
 from plugkeep.channel.in_order import InOrder, Many
 from plugkeep.channel.waiters import Waiter
 from plugkeep.errors import CallError, PluginError, UnsendableValueError
-from plugkeep.wire.messages import PlainAnswer
+from plugkeep.wire.events import Answer
+from plugkeep.wire.series import MAX_SERIES
 
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
     from plugkeep.channel.channel import Channel
 
 _NONE: Final[dict[str, Any]] = {}
-_result_of = attrgetter("result")
 
 
 class Collector(Many, Waiter):
@@ -38,7 +37,7 @@ class Collector(Many, Waiter):
 
 
 class Pipeline:
-    """Calls that are made ahead of whoever takes their results: half a window in one write."""
+    """Calls that are made ahead of whoever takes their results, many in one write."""
 
     def __init__(
         self, channel: Channel, method: str, window: int, order: InOrder, waiter: Any
@@ -56,9 +55,14 @@ class Pipeline:
 
     @property
     def room(self) -> int:
-        """How many calls are to be made now; 0 while there are enough under way."""
-        under_way = len(self._order)
-        return 0 if self.is_over or under_way * 2 > self._window else self._window - under_way
+        """How many calls are to be made now: none while half a window is still under way.
+
+        While as many results wait, another window may be: so both ends have something to do.
+        """
+        under_way, window = len(self._order.numbers), self._window
+        if self.is_over or under_way * 2 > window or len(self._order.ready) > window:
+            return 0
+        return min(window - under_way, MAX_SERIES)
 
     def refill(self, items: Iterator[tuple[Any, ...]]) -> None:
         """Make more calls, if there is room. An error of `items` waits until it is its turn."""
@@ -141,12 +145,13 @@ class Mapped:
                     self._channel.flush_waiting(self._options.timeout)
                 if not order:
                     break
-                if not order.ready:
+                if order.ready:
+                    results, error = self._take_results()
+                    yield results
+                    if error is not None:
+                        raise error
+                else:
                     self._await()
-                results, error = self._take_results()
-                yield results
-                if error is not None:
-                    raise error
             if pipeline.error is not None:
                 raise pipeline.error
         except CallError as error:
@@ -155,17 +160,15 @@ class Mapped:
             self._end()
 
     def _take_results(self) -> tuple[list[Any], PluginError | None]:
-        """Return the next results, up to where more calls are to be made, or to an error."""
+        """Return the next results, up to an error."""
         ready, options = self._order.ready, self._options
-        keep = 0 if self._pipeline.is_over else options.window // 2
-        most = max(len(self._order) - keep, 1)
-        answers = [ready.popleft() for _ in range(min(len(ready), most))]
-        if options.buffers == "bytes" and {PlainAnswer}.issuperset(map(type, answers)):
-            return list(map(_result_of, answers)), None
+        found = list(starmap(ready.popleft, repeat((), len(ready))))
+        if options.buffers == "bytes" and Answer not in map(type, found):
+            return found, None
         results: list[Any] = []  # it keeps what came before an error
-        result_of = self._caller.result_of
+        outcome = self._caller.outcome
         try:
-            results.extend(result_of(answer, self._method, options) for answer in answers)
+            results.extend(outcome(each, self._method, options) for each in found)
         except PluginError as error:
             return results, error
         return results, None

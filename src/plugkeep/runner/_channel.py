@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.channel import Channel, serving
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from plugkeep.errors import PluginError
     from plugkeep.runner.runner import Runner
 
+_id_of, _result_of = attrgetter("id"), attrgetter("result")
 #: Something that the main thread has to do.
 Job = Callable[[], None]
 
@@ -124,7 +126,8 @@ class PluginChannel(Channel):
     def _encoded(self, held: Sequence[Any]) -> bytes:
         """Return what was held, in one piece."""
         if {PlainAnswer}.issuperset(map(type, held)):
-            frames = self.connection.codec.quick_batch(held)
+            ids, results = list(map(_id_of, held)), list(map(_result_of, held))
+            frames = self.connection.codec.quick_answers(ids, results)
             if frames is not None:
                 return frames
         return b"".join(map(self._frame, held))

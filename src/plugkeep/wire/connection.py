@@ -277,13 +277,11 @@ class Connection:
         """
         if not self.codec.packer.plain.issuperset(map(type, chain.from_iterable(batch))):
             return None
-        numbers = list(islice(self.numbers, len(batch)))
-        sending = self.codec.quick_batch(
-            list(map(m.PlainRequest, numbers, repeat(method), batch))  # type: ignore[arg-type]
-        )
+        numbers = list(islice(self.numbers, len(batch)))  # in one step, so they are consecutive
+        sending = self.codec.quick_requests(numbers[0], method, batch)
         if sending is None:
             return None
-        self.calls.update(zip(numbers, repeat(waiter), strict=False))
+        self.calls.update(dict.fromkeys(numbers, waiter))
         return numbers, sending
 
     def supply(self, buffer: Any) -> list[Event]:

@@ -3,14 +3,16 @@
 A frame begins with twelve bytes: the length of what follows, that of the message in it, and
 flags, all little-endian. Behind the message stand its inline buffers. Others travel on a socket
 beside, as raw bytes or as the descriptor of a memory file; the message announces them. Instead of
-a message there may be a batch, an array of several, between ends that have agreed to it.
+a message there may be a batch, an array of several, or a series, several alike in one, between
+ends that have agreed to it.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import repeat
 from struct import Struct
 from typing import Any, Final, Literal
 
@@ -27,6 +29,7 @@ from plugkeep.wire.messages import (
     PlainRequest,
     shortened,
 )
+from plugkeep.wire.series import SERIES, ids_and_results, plain_ones, spelt_out
 from plugkeep.wire.values import Packer
 
 HEADER: Final = Struct("<III")
@@ -175,12 +178,36 @@ class Frames:
             return _HEADERS[size] + body
         return None if size > self._max_message else _pack_header(size, size, 0) + body
 
-    def quick_batch(self, messages: Sequence[PlainRequest | PlainAnswer]) -> bytes | None:
-        """Return several messages in one piece; None where one of them cannot be encoded."""
+    def quick_requests(self, first: int, method: str, params: Sequence[Any]) -> bytes | None:
+        """Return requests in one piece, numbered on from `first`, each with one of `params`.
+
+        None where one of them cannot be encoded.
+        """
         if self.sends_batches:
-            return self._quick(messages)
+            return self._series(PlainRequest(first, method, params))  # type: ignore[arg-type]
+        numbers = range(first, first + len(params))
+        return self._all_quick(map(PlainRequest, numbers, repeat(method), params))
+
+    def quick_answers(self, numbers: Sequence[Id], results: Sequence[Any]) -> bytes | None:
+        """Return answers in one piece; None where one of them cannot be encoded."""
+        if not self.sends_batches:
+            return self._all_quick(map(PlainAnswer, numbers, results))
+        first = numbers[0]
+        if type(first) is int and list(range(first, first + len(numbers))) == numbers:
+            return self._series(PlainAnswer(first, results))
+        return self._quick(list(map(PlainAnswer, numbers, results)))
+
+    def _all_quick(self, messages: Iterable[Any]) -> bytes | None:
         frames = list(map(self._quick, messages))
         return None if None in frames else b"".join(frames)  # type: ignore[arg-type]
+
+    def _series(self, message: Any) -> bytes | None:
+        try:
+            body = self._encode(message)
+        except UNENCODABLE:
+            return None
+        size = len(body)
+        return None if size > self._max_message else _pack_header(size, size, SERIES) + body
 
     def check_buffers(self, buffers: Sequence[memoryview]) -> None:
         """Raise ValueError where no message may have so many buffers, or such large ones."""
@@ -236,9 +263,16 @@ class Frames:
                 length, size, flags = _read_header(data, position)
                 start = position + HEADER_SIZE
                 position = start + length
-                if length != size or flags or position > end:
+                if length != size or position > end:
                     return []
-                if self.takes_batches and data[start] in self._array:
+                if flags:
+                    if flags != SERIES or not self.takes_batches:
+                        return []
+                    if not (ones := plain_ones(decode(data[start:position]))):
+                        return []
+                    found += ones
+                    self.sends_batches = True
+                elif self.takes_batches and data[start] in self._array:
                     if not (batch := decode_batch(data[start:position])):
                         return []
                     found += batch
@@ -246,6 +280,27 @@ class Frames:
                 else:
                     found.append(decode(data[start:position]))
         except (*UNDECODABLE, struct.error, IndexError):
+            return []
+        return found
+
+    def series(self, data: bytes) -> list[tuple[list[Id], list[Any]]]:
+        """Return ids and results of the series of answers that `data` is, if it is nothing else."""
+        found: list[tuple[list[Id], list[Any]]] = []
+        position, end = 0, len(data)
+        if self._partial or self.wanted or not self.takes_batches:
+            return found
+        try:
+            while position < end:
+                length, size, flags = _read_header(data, position)
+                start = position + HEADER_SIZE
+                position = start + length
+                if length != size or position > end or flags != SERIES:
+                    return []
+                series = ids_and_results(self._decode_answer(data[start:position]))
+                if series is None:
+                    return []
+                found.append(series)
+        except (*UNDECODABLE, struct.error):
             return []
         return found
 
@@ -295,6 +350,10 @@ class Frames:
                 self._needed = HEADER_SIZE + length
                 break
             position = start + length
+            if flags:
+                messages += self._parse_series(source[start:position])
+                is_special = False
+                continue
             if self.takes_batches and 0 < length == message_length and data[start] in self._array:
                 messages += self._parse_batch(source[start:position])
                 is_special = False
@@ -326,6 +385,14 @@ class Frames:
         self.sends_batches = True
         return batch
 
+    def _parse_series(self, body: Any) -> list[Message]:
+        try:
+            messages = spelt_out(self._decode(body))
+        except UNDECODABLE as error:
+            raise _no_message(body, error) from error
+        self.sends_batches = True
+        return messages
+
     def _check_patience(self) -> None:
         """What comes while a buffer is awaited has to be kept, and that not without limit."""
         if len(self._partial) > self._max_message + HEADER_SIZE:
@@ -334,8 +401,10 @@ class Frames:
             )
 
     def _check_header(self, length: int, message_length: int, flags: int) -> None:
-        if flags:
+        if flags and not (flags == SERIES and self.takes_batches):
             problem = f"has unknown flags {flags:#x}"
+        elif flags and length != message_length:
+            problem = f"is a series, and has {length - message_length} bytes of buffers"
         elif message_length > length:
             problem = f"of {length} bytes holds a message of {message_length}"
         elif message_length > self._max_message:

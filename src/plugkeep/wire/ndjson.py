@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -79,8 +80,19 @@ class Ndjson:
         """Return an answer in the manner of `quick_request`."""
         return self._quick(PlainAnswer(number, result)) if type(result) in self._plain else None
 
-    def quick_batch(self, messages: Sequence[PlainRequest | PlainAnswer]) -> bytes | None:
-        """Return several messages in one piece; None where one of them cannot be encoded."""
+    def quick_requests(self, first: int, method: str, params: Sequence[Any]) -> bytes | None:
+        """Return requests in one piece, numbered on from `first`, each with one of `params`.
+
+        None where one of them cannot be encoded.
+        """
+        numbers = range(first, first + len(params))
+        return self._all_quick(list(map(PlainRequest, numbers, repeat(method), params)))
+
+    def quick_answers(self, numbers: Sequence[Id], results: Sequence[Any]) -> bytes | None:
+        """Return answers in one piece; None where one of them cannot be encoded."""
+        return self._all_quick(list(map(PlainAnswer, numbers, results)))
+
+    def _all_quick(self, messages: Sequence[PlainRequest | PlainAnswer]) -> bytes | None:
         try:
             lines = self._encode_lines(messages)
         except UNENCODABLE:
@@ -122,6 +134,10 @@ class Ndjson:
     def plain_answers(self, data: bytes) -> list[PlainAnswer]:
         """Return the answers that `data` is, in the manner of `plain_requests`."""
         return self._plain_ones(data, self._decode_answer)
+
+    def series(self, _data: bytes) -> list[Any]:
+        """Return none, for here are none."""
+        return []
 
     def _plain_ones(self, data: bytes, decode: Callable[[bytes], Any]) -> list[Any]:
         if self._partial or not data.endswith(b"\n") or len(data) > self._max_line:

@@ -412,6 +412,6 @@ def test_by_hand_at_a_terminal_it_says_how_to_stop_it(tmp_path):
 def test_a_frame_that_breaks_a_rule_ends_it(serve):
     child = serve(QUIET, at=2)
     child.start()
-    os.write(child.to, b"\4\0\0\0\4\0\0\0\1\0\0\0null")
+    os.write(child.to, b"\4\0\0\0\4\0\0\0\2\0\0\0null")
     assert child.status() == 1
     assert "unknown flags" in child.stderr()

@@ -12,7 +12,8 @@ import pytest
 
 from plugkeep.errors import ProtocolViolationError
 from plugkeep.wire.frames import HEADER_SIZE, MAX_BUFFER_COUNT, CodecName, Frames, Wanted
-from plugkeep.wire.messages import Message, PlainAnswer, PlainRequest
+from plugkeep.wire.messages import Message, PlainRequest
+from plugkeep.wire.series import MAX_SERIES
 
 CODECS: list[CodecName] = ["msgpack", "json"]
 KIB, MIB = 1024, 1024 * 1024
@@ -22,10 +23,10 @@ def encoded(value: Any, codec: str) -> bytes:
     return msgspec.msgpack.encode(value) if codec == "msgpack" else json.dumps(value).encode()
 
 
-def frame(value: Any, *inline: bytes, codec: str = "json") -> bytes:
+def frame(value: Any, *inline: bytes, codec: str = "json", flags: int = 0) -> bytes:
     body = value if type(value) is bytes else encoded(value, codec)
     beside = b"".join(inline)
-    return struct.pack("<III", len(body) + len(beside), len(body), 0) + body + beside
+    return struct.pack("<III", len(body) + len(beside), len(body), flags) + body + beside
 
 
 def notice(name: str, **members: Any) -> dict[str, Any]:
@@ -398,21 +399,37 @@ def test_a_batch_cut_at_every_byte_among_other_frames(codec: CodecName) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_batches_of_plain_messages(codec: CodecName) -> None:
-    requests = [PlainRequest(n, "echo", [n]) for n in range(40)]
-    answers = [PlainAnswer(n, "x" * n) for n in range(40)]
+@pytest.mark.parametrize(
+    "ids", [list(range(40)), list(range(40, 0, -1)), list(map(str, range(40)))]
+)
+def test_plain_answers_in_one_piece(codec: CodecName, ids: list[Any]) -> None:
+    results = ["x" * n for n in range(40)]
     sender, reader = batching(codec), batching(codec)
     for batches in (False, True):
         sender.sends_batches = batches
-        for messages, read in (
-            (requests, reader.plain_requests),
-            (answers, reader.plain_answers),
-        ):
-            data = sender.quick_batch(messages)
-            assert data is not None
-            assert read(data + data) == messages + messages
-            assert read(data[:-1]) == read(data + b"x") == []
-            assert len(reader.receive(data)) == 40
+        data = sender.quick_answers(ids, results)
+        assert data is not None
+        read = [(each.id, each.result) for each in reader.plain_answers(data + data)]
+        assert read == [*zip(ids, results, strict=True)] * 2
+        assert reader.plain_answers(data[:-1]) == reader.plain_answers(data + b"x") == []
+        received = [(each.id, each.result) for each in reader.receive(data)]
+        assert received == [*zip(ids, results, strict=True)]
+    assert reader.sends_batches, "whoever has received one may send some"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_plain_requests_in_one_piece(codec: CodecName) -> None:
+    params = [[n, "x" * n] for n in range(40)]
+    expected = [PlainRequest(7 + n, "echo", params[n]) for n in range(40)]
+    sender, reader = batching(codec), batching(codec)
+    for batches in (False, True):
+        sender.sends_batches = batches
+        data = sender.quick_requests(7, "echo", params)
+        assert data is not None
+        assert reader.plain_requests(data + data) == expected * 2
+        assert reader.plain_requests(data[:-1]) == reader.plain_requests(data + b"x") == []
+        received = [PlainRequest(m.id, m.method, m.params) for m in reader.receive(data)]
+        assert received == expected
     assert reader.sends_batches, "whoever has received one may send some"
 
 
@@ -440,7 +457,9 @@ def test_what_cannot_be_encoded_spoils_its_batch_only() -> None:
     for batches in (False, True):
         frames = batching()
         frames.sends_batches = batches
-        assert frames.quick_batch([PlainAnswer(1, "fine"), PlainAnswer(2, 2**64)]) is None
+        for ids in ([1, 2], [2, 1]):
+            assert frames.quick_answers(ids, ["fine", 2**64]) is None
+        assert frames.quick_requests(1, "echo", [["fine"], [2**64]]) is None
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -471,3 +490,102 @@ def test_a_batch_that_was_not_agreed_to_is_refused(codec: CodecName) -> None:
 def test_a_batch_has_no_buffers_behind_it(codec: CodecName) -> None:
     with pytest.raises(ProtocolViolationError):
         batching(codec).receive(frame([notice("a")], b"abc", codec=codec))
+
+
+# --- series -----------------------------------------------------------------------------------
+
+
+def series(value: Any, *inline: bytes, codec: str = "json", flags: int = 1) -> bytes:
+    return frame(value, *inline, codec=codec, flags=flags)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_series_cut_at_every_byte_among_other_frames(codec: CodecName) -> None:
+    whole = b"".join(
+        [
+            frame(notice("a", params=[{"$buffer": 0}], buffers=[3]), b"abc", codec=codec),
+            series({**REQUEST, "id": 5, "params": [[1], {"x": 2}]}, codec=codec),
+            frame([notice("b")], codec=codec),
+            series({"jsonrpc": "2.0", "id": 8, "result": [[], None]}, codec=codec),
+            frame(notice("c"), codec=codec),
+        ]
+    )
+    request = {"method": REQUEST["method"]}
+    expected = [
+        Message(5, params=[1], **request),
+        Message(6, params={"x": 2}, **request),
+        Message(method="b"),
+        Message(8, result=[]),
+        Message(9, result=None),
+        Message(method="c"),
+    ]
+    for cut in range(len(whole) + 1):
+        frames = batching(codec)
+        messages = frames.receive(whole[:cut]) + frames.receive(whole[cut:])
+        assert messages[0].buffers == [b"abc"]
+        assert messages[1:] == expected, cut
+
+
+def test_a_deadline_holds_for_each_of_a_series() -> None:
+    data = series({**REQUEST, "id": 5, "params": [[1], [2]], "deadline_ms": 70})
+    assert [each.deadline_ms for each in batching("json").receive(data)] == [70, 70]
+    assert [each.deadline_ms for each in batching("json").plain_requests(data)] == [70, 70]
+
+
+def test_a_read_that_is_nothing_but_series_of_answers_is_taken_at_once() -> None:
+    one = series({"jsonrpc": "2.0", "id": 8, "result": [1, 2]})
+    frames = batching("json")
+    assert frames.series(one + one) == [([8, 9], [1, 2])] * 2
+    for other in (one[:-1], one + b"x", one + frame(ANSWERS[0]), frame([ANSWERS[0]]), b""):
+        assert frames.series(other) == [], other
+    assert Frames("json").series(one) == []
+
+
+NO_SERIES = {
+    "empty": {**REQUEST, "id": 1, "params": []},
+    "no result": {"jsonrpc": "2.0", "id": 1, "result": []},
+    "no array": {"jsonrpc": "2.0", "id": 1, "result": {"a": 1}},
+    "object": {**REQUEST, "id": 1, "params": {"a": [1]}},
+    "without params": {"jsonrpc": "2.0", "id": 1, "method": "a"},
+    "error": {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": ""}},
+    "both": {**REQUEST, "id": 1, "result": [1], "params": [[1]]},
+    "notification": {"jsonrpc": "2.0", "method": "a", "params": [[1]]},
+    "id of text": {**REQUEST, "id": "1", "params": [[1]]},
+    "null": {"jsonrpc": "2.0", "id": None, "result": [1]},
+    "credit": {**REQUEST, "id": 1, "params": [[1]], "credit": 3},
+    "within": {**REQUEST, "id": 1, "params": [[1]], "within": 3},
+    "deadline of answers": {"jsonrpc": "2.0", "id": 1, "result": [1], "deadline_ms": 3},
+    "announced buffers": {"jsonrpc": "2.0", "id": 1, "result": [1], "buffers": []},
+    "batch": [{"jsonrpc": "2.0", "id": 1, "result": 1}],
+    "number": 1,
+    "ids beyond 64 bits": {"jsonrpc": "2.0", "id": 2**64 - 1, "result": [1, 2]},
+    "requests beyond 64 bits": {**REQUEST, "id": 2**64 - 1, "params": [[1], [2]]},
+    "too many": {"jsonrpc": "2.0", "id": 1, "result": [0] * (MAX_SERIES + 1)},
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("value", NO_SERIES.values(), ids=NO_SERIES)
+def test_what_is_no_series_is_refused(codec: CodecName, value: Any) -> None:
+    frames, data = batching(codec), series(value, codec=codec)
+    assert frames.plain_answers(data) == frames.plain_requests(data) == frames.series(data) == []
+    with pytest.raises(ProtocolViolationError, match=r"a series (is|holds|of)|holds no message"):
+        frames.receive(data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_series_that_was_not_agreed_to_or_has_other_flags_is_refused(codec: CodecName) -> None:
+    answers = {"jsonrpc": "2.0", "id": 1, "result": [1]}
+    for frames, flags in ((Frames(codec), 1), (batching(codec), 2), (batching(codec), 3)):
+        data = series(answers, codec=codec, flags=flags)
+        assert frames.plain_answers(data) == frames.series(data) == []
+        with pytest.raises(ProtocolViolationError, match=f"a frame has unknown flags {flags:#x}"):
+            frames.receive(data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_series_has_no_buffers_behind_it(codec: CodecName) -> None:
+    data = series({"jsonrpc": "2.0", "id": 1, "result": [1]}, b"abc", codec=codec)
+    assert batching(codec).plain_answers(data) == batching(codec).series(data) == []
+    with pytest.raises(ProtocolViolationError, match="a frame is a series, and has 3 bytes of"):
+        batching(codec).receive(data)

@@ -80,7 +80,7 @@ EVENTS = {
     "host": ("message", "closes", "text", "hex", "cuts_off"),
     "plugin": ("message", "prints", "exits"),
 }
-BESIDE = {"from", "or", "group", "optional", "buffers", "frame", "comment", "batch"}
+BESIDE = {"from", "or", "group", "optional", "buffers", "frame", "comment", "batch", "series"}
 
 
 @pytest.mark.parametrize("name", NAMES)
