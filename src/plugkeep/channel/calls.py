@@ -188,11 +188,16 @@ class _View(Calls):
         if timeout == math.inf:
             self._given["timeout"] = None
         self._plain = PLAIN
+        #: The options of what it is a view of, and its own that were made of them.
+        self._made: tuple[Options | None, Options] | None = None
 
     @property
     def _options(self) -> Options:  # type: ignore[override]  # what it is a view of may change
-        of = self._of._options
-        return (self._plain if of is None else of)._replace(**self._given)
+        of, made = self._of._options, self._made
+        if made is None or made[0] is not of:
+            whole = (self._plain if of is None else of)._replace(**self._given)
+            self._made = made = of, whole
+        return made[1]
 
     @property
     def _caller(self) -> Caller:  # type: ignore[override]

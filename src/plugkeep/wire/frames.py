@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import repeat
+from operator import attrgetter
 from struct import Struct
 from typing import Any, Final, Literal
 
@@ -57,6 +58,7 @@ _pack_header = HEADER.pack
 _HEADERS: Final[tuple[bytes, ...]] = tuple(HEADER.pack(size, size, 0) for size in range(1024))
 _SHORT: Final = len(_HEADERS)
 _read_header = HEADER.unpack_from
+_nbytes = attrgetter("nbytes")
 #: What the encoding of an array begins with.
 _ARRAY: Final = {"msgpack": frozenset({*range(0x90, 0xA0), 0xDC, 0xDD}), "json": frozenset(b"[")}
 
@@ -124,7 +126,7 @@ class Frames:
             raise ValueError(f"a message of {size} bytes is over the limit of {self._max_message}")
         if not inline:
             return _pack_header(size, size, 0) + body  # type: ignore[no-any-return]
-        length = size + sum(buffer.nbytes for buffer in inline)
+        length = size + sum(map(_nbytes, inline))
         return b"".join((_pack_header(length, size, 0), body, *inline))
 
     def quick_request(
@@ -215,7 +217,7 @@ class Frames:
             raise ValueError(
                 f"{len(buffers)} buffers are over the limit of {MAX_BUFFER_COUNT} in a message"
             )
-        if (size := sum(buffer.nbytes for buffer in buffers)) > self._max_buffers:
+        if (size := sum(map(_nbytes, buffers))) > self._max_buffers:
             raise ValueError(f"{size} bytes of buffers are over the limit of {self._max_buffers}")
 
     # --- in -------------------------------------------------------------------------------

@@ -62,6 +62,41 @@ def test_the_tasks_of_a_closed_loop_are_collected_by_a_thread_that_leads(
         assert not toy.channel.connection.calls
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("is_fed", [False, True])
+def test_the_amap_of_a_closed_loop_is_collected_by_a_thread_that_leads(
+    running: Any, is_fed: bool
+) -> None:
+    async def fed() -> Any:
+        for n in range(1000):
+            yield n
+
+    async def some(results: Any) -> None:
+        async for n in results:
+            if n == 10:
+                asyncio.get_running_loop().stop()
+                await asyncio.sleep(0.01)
+
+    with running() as toy:
+        loop = asyncio.new_event_loop()
+        gc.disable()
+        try:
+            results = toy.caller.amap("echo", [fed() if is_fed else range(1000)])
+            task = loop.create_task(some(results))
+            loop.run_forever()
+            loop.close()
+            assert toy.call("echo", 1) == 1
+            toy.channel.lead()
+            del task, results, loop
+            gc.collect()
+            assert toy.channel._leads(), "the lead was taken from the thread that had it"
+            toy.channel.go()
+        finally:
+            gc.enable()
+        assert toy.call("echo", 2) == 2
+
+
 @pytest.mark.parametrize("is_fed", [False, True])
 def test_amap_ends_where_the_child_dies_between_two_of_its_calls(
     running: Any, is_fed: bool
