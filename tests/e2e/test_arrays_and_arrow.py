@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from plugkeep import UnsendableValueError, isolate
+from plugkeep.channel import workers
 
 np = pytest.importorskip("numpy")
 pa = pytest.importorskip("pyarrow")
@@ -40,6 +41,12 @@ class PluginFactory:
                 return "memfd:plugkeep" in line
         return False
 """
+
+
+@pytest.fixture(autouse=True)
+def _impatient_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have idle threads end at once, so that no test has to wait for that."""
+    monkeypatch.setattr(workers._shared, "_idle_for", 0.02)
 
 
 @pytest.fixture
