@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from plugkeep.cli._app import MISFIT, examples, file_argument, import_from_beside, json_option
-from plugkeep.cli._output import claim_stdout, show, show_json
+from plugkeep.cli._output import claim_stdout, log_to_stderr, show, show_json
 from plugkeep.config import Problem, examine
 
 if TYPE_CHECKING:
@@ -31,13 +31,15 @@ def command(file: str, *, load: bool, as_json: bool) -> None:
     """Check a configuration, and name everything that does not fit with its line.
 
     Nothing is started. With --load the plugins' own code is imported, their configuration is
-    converted to what they ask for, and what they require is looked for.
+    converted to what they ask for, and what they require is looked for. What is to run in a
+    process of its own is tried in one.
 
     Exit status: 0 all fits; 2 something does not.
     """
     config, problems = examine(file)
     if load and not problems:
         claim_stdout()
+        log_to_stderr("WARNING")  # as plugins with processes of their own print and log
         import_from_beside(config)
         problems = _load(config)
     warnings = list(config.warnings)
@@ -57,7 +59,7 @@ def _load(config: HostConfig) -> list[Problem]:
     from plugkeep.registry import Registry
 
     registry = Registry()
-    fitting = Fitting(config, registry)
+    fitting = Fitting(config, registry, rehearsing=True)
     populate(registry, config.plugins, fitting)
     if not fitting.problems:
         try:

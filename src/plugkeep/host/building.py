@@ -25,14 +25,23 @@ if TYPE_CHECKING:
 
 
 class Fitting:
-    """One attempt to make the plugins of some specs; what does not fit is noted, and it goes on."""
+    """One attempt to make the plugins of some specs; what does not fit is noted, and it goes on.
+
+    With `rehearsing`, plugins with processes of their own are tried in such ones, too.
+    """
 
     def __init__(
-        self, config: HostConfig, registry: Registry, loop: HostLoop | None = None
+        self,
+        config: HostConfig,
+        registry: Registry,
+        loop: HostLoop | None = None,
+        *,
+        rehearsing: bool = False,
     ) -> None:
         self._config = config
         self._registry = registry
         self._loop = HostLoop() if loop is None else loop
+        self._rehearsing = rehearsing
         self.problems: list[Problem] = []
         #: What raised them, where something did.
         self.causes: list[Exception] = []
@@ -43,6 +52,8 @@ class Fitting:
             plugin = self._make(self._limited(spec))
         except PluginError as error:
             self.note(spec, ("source",) if isinstance(error, LoadError) else (), error)
+            return None
+        if self._rehearsing and not self.rehearse(spec):
             return None
         misfits: list[tuple[Key, str]] = []
         if isinstance(plugin, Sandbox):
@@ -60,17 +71,18 @@ class Fitting:
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
 
-    def rehearse(self, spec: PluginSpec) -> None:
-        """Raise ConfigError where a process of its own, if it has one, could not have the plugin.
+    def rehearse(self, spec: PluginSpec) -> bool:
+        """Say whether the process of its own, if it is to have one, can have the plugin.
 
-        It is loaded and configured in such a process, and not started.
+        It is loaded and configured in such a process, and not started. Why not is noted.
         """
         try:
             if spec.isolation != "none":
                 rehearse(self._limited(spec))
         except PluginError as error:
             self.note(spec, ("config" if isinstance(error, ConfigError) else "source",), error)
-        self.raise_problems()
+            return False
+        return True
 
     def _make(self, spec: PluginSpec) -> Plugin:
         if spec.isolation == "none" and kind_of(spec) != "exec":

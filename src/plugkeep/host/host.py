@@ -178,7 +178,7 @@ class Host:
         not take the configuration; and otherwise what `restart` does, which says what is left.
         """
         spec = self._spec_of(name)
-        self._fitting().rehearse(spec)
+        self._rehearse(spec)
         with self._telling_what_is_left(name):
             self._do(name, self._reloading(spec))
 
@@ -191,7 +191,7 @@ class Host:
         from asyncio import to_thread
 
         spec = self._spec_of(name)
-        await to_thread(self._fitting().rehearse, spec)
+        await to_thread(self._rehearse, spec)
         with self._telling_what_is_left(name):
             await self._ado(name, self._reloading(spec))
 
@@ -205,6 +205,11 @@ class Host:
                 plugin=name,
             )
         return spec
+
+    def _rehearse(self, spec: PluginSpec) -> None:
+        fitting = self._fitting()
+        fitting.rehearse(spec)
+        fitting.raise_problems()
 
     def _fitting(self) -> Fitting:
         return Fitting(self._config, self.registry, self._loop)

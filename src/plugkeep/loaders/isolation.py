@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from plugkeep.errors import InvalidNameError
+from plugkeep.errors import InvalidNameError, LoadError, RemoteError
 from plugkeep.loaders._source import Source
 from plugkeep.names import check_name
 from plugkeep.plugin import FACTORY_SYMBOL
@@ -127,12 +127,25 @@ def rehearse(spec: PluginSpec) -> None:
     """Load and configure the plugin of `spec` in a process of its own, and do not start it.
 
     What another process runs meanwhile is not touched. Does nothing for programs, of which
-    nothing can be known without starting them. Raises what `isolate_spec` does, and what starting
+    nothing can be known without starting them. Raises what `isolate_spec` does; LoadError, with
+    the text that `load` would give it here, where the source makes no plugin; and what starting
     the sandbox does, apart from what only the plugin's own start finds out.
     """
-    if Source.parse(spec).kind != "exec":
+    if Source.parse(spec).kind == "exec":
+        return
+    try:
         with isolate_spec(replace(spec, env={**spec.env, REHEARSAL: "1"})):
             pass
+    except RemoteError as error:
+        if not _is_load_error(error.type):
+            raise
+        raise LoadError(error.remote_message, source=spec.source, plugin=spec.name) from error
+
+
+def _is_load_error(kind: str) -> bool:
+    """Say whether an error of this type, raised in a child, is one of loading its plugin."""
+    kinds: list[type[LoadError]] = [LoadError, *LoadError.__subclasses__()]
+    return kind in {f"{each.__module__}.{each.__qualname__}" for each in kinds}
 
 
 def _arguments(source: Source, name: str, *, own_path: bool) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from plugkeep.creation import create, describe
 from plugkeep.errors import LoadError, NoPluginError, PluginError
@@ -60,8 +60,9 @@ def serve_made_by(
     output = Output(wire.level)
     output.capture()
     try:
-        runner = Runner(make(), wire, output, name=name, base=base)
-        runner.life.is_rehearsal = wire.is_rehearsal
+        plugin = _made_or_told_why(make) if wire.is_rehearsal else make()
+        runner = Runner(plugin, wire, output, name=name, base=base)
+        runner.life.is_rehearsal = wire.is_rehearsal and not isinstance(plugin, _Unmade)
         for number in wire.signals:
             signal.signal(number, runner.terminate)
         if wire.is_by_hand:
@@ -76,6 +77,33 @@ def serve_made_by(
     for number in wire.signals:
         signal.signal(number, signal.SIG_DFL)
     sys.exit(status)
+
+
+class _Unmade:
+    """Stands for a plugin that cannot be made: where the host asks for its start, it hears why."""
+
+    name = "unmade"
+    #: Any fits, for something else is wrong.
+    config: Any = None
+
+    def __init__(self, error: PluginError) -> None:
+        self._error = error
+
+    def start(self) -> None:
+        raise self._error
+
+    def stop(self) -> None: ...
+
+
+def _made_or_told_why(make: Callable[[], Plugin]) -> Plugin:
+    """Return what `make` makes, or what tells the host in its own words why there is nothing.
+
+    In a rehearsal that is all the host is after, and what is written to stderr is for people.
+    """
+    try:
+        return make()
+    except PluginError as error:
+        return _Unmade(error)
 
 
 def _greet(name: str) -> None:

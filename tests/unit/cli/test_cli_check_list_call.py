@@ -257,6 +257,61 @@ def test_with_load_requirements_of_the_plugins_own_are_checked(shell):
     assert problem["message"] == "'a' requires 'nobody', which is not registered"
 
 
+UNLOADABLE = {
+    "an import error": ("import nowhere", "file:a.py"),
+    "a syntax error": ("def :", "file:a.py"),
+    "an exit": ("raise SystemExit(3)", "file:a.py"),
+    "a factory that raises": ("def PluginFactory(): raise OSError('no disk')", "file:a.py"),
+    "no plugin": ("PluginFactory = dict", "file:a.py"),
+    "a class without a stop": (
+        "class PluginFactory:\n    def start(self): ...\n    __repr__ = lambda self: 'shop'",
+        "file:a.py",
+    ),
+    "no such name": ("PluginFactory = None", "file:a.py:Other"),
+    "no such file": ("", "file:gone.py"),
+    "no such module": ("", "python:nowhere.at_all"),
+}
+
+
+@pytest.mark.parametrize(("code", "source"), UNLOADABLE.values(), ids=UNLOADABLE)
+def test_with_load_a_plugin_with_its_own_process_is_tried_there(shell, code, source):
+    shell.write("a.py", code)
+    told = {}
+    for isolation in ("none", "process"):
+        lines = f'[plugins.a]\nsource = "{source}"\nisolation = "{isolation}"\n'
+        shell.write("plugkeep.toml", lines)
+        result = shell.run("check", "--load", "--json")
+        assert (result.returncode, result.stderr) == (2, "")
+        (told[isolation],) = json.loads(result.stdout)["problems"]
+    assert told["process"] == told["none"]
+    assert (told["none"]["line"], told["none"]["key"]) == (2, "plugins.a.source")
+
+
+def test_with_load_a_plugin_that_ends_its_own_process_is_a_problem(shell):
+    shell.plugin("a", 'isolation = "process"', more="import os; os._exit(3)")
+    result = shell.run("check", "--load")
+    assert result.returncode == 2
+    assert "error: plugkeep.toml:2: plugins.a.source: plugin 'a'" in result.stdout
+    assert "exited with status 3" in result.stdout
+
+
+def test_with_load_a_configuration_for_another_process_is_checked(shell):
+    shell.plugin(
+        "a", 'isolation = "process"\nconfig = { hours = "one" }', more="config: dict[str, int]"
+    )
+    result = shell.run("check", "--load")
+    assert result.returncode == 2
+    assert "error: plugkeep.toml:4: plugins.a.config: " in result.stdout
+    assert "expected a whole number, found a text" in result.stdout
+
+
+def test_with_load_a_plugin_with_its_own_process_is_not_started(shell):
+    shell.plugin("a", 'isolation = "process"', start="open('started', 'w').close()")
+    result = shell.run("check", "--load")
+    assert (result.returncode, result.stdout) == (0, "plugkeep.toml fits: 1 plugin\n")
+    assert not (shell.folder / "started").exists()
+
+
 def test_what_plugins_print_does_not_get_into_the_json(shell):
     shell.plugin("a", more="import os; print('noise'); os.write(1, b'more noise')")
     result = shell.run("check", "--load", "--json")
