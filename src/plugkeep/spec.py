@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from plugkeep.lifecycle import check_timeout
 from plugkeep.names import check_name, check_requires
 
-#: Where a plugin runs: in the host, in a child process, in a confined child process.
-Isolation = Literal["none", "process", "confined"]
+#: Where a plugin runs: in the host's process, in one of its own.
+Isolation = Literal["none", "process"]
 
 #: When a supervisor starts it again, in the terms of Erlang's supervisor: never, after an
 #: abnormal end, after any end.

@@ -178,9 +178,6 @@ class _Examination:
         except InvalidSourceError as error:
             self.problems.append(self.problem(spec, "source", str(error)))
             return
-        if spec.isolation == "confined":
-            message = '"confined" is not available in this version; "process" is'
-            self.problems.append(self.problem(spec, "isolation", message))
         for key in ("call_timeout", "env", "cwd") if not has_process else ():
             if getattr(spec, key):
                 message = (

@@ -194,7 +194,7 @@ MISFITS = {
     "requires numbers": (CLOCK + "requires = [1]", "expected an array of texts"),
     "no isolation": (
         CLOCK + 'isolation = "proces"',
-        '3: plugins.clock.isolation: expected "none" or "process" or "confined", found',
+        '3: plugins.clock.isolation: expected "none" or "process", found',
     ),
     "no restart": (
         CLOCK + "restart = 1",
@@ -227,10 +227,6 @@ MISFITS = {
     "an unknown grant": (
         CLOCK + 'grants = ["clok"]',
         "3: plugins.clock.grants: grants 'clok', which is no plugin here; did you mean 'clock'",
-    ),
-    "confined in vain": (
-        '[plugins.a]\nsource = "exec:./a"\nisolation = "confined"',
-        '3: plugins.a.isolation: "confined" is not available',
     ),
     "unknown requirement": (
         CLOCK + 'requires = ["clok"]',
@@ -390,12 +386,11 @@ def test_without_a_source_and_nothing_found_there_is_none(write):
 
 def test_problems_of_manifests_are_listed_with_those_of_the_file(write):
     add_manifest("a", "sorce = 1\n")
-    add_manifest("b", 'source = "file:b.py"\nisolation = "confined"\nrequires = ["clok"]\n', "more")
+    add_manifest("b", 'source = "file:b.py"\nrequires = ["clok"]\n', "more")
     discover = '[discover]\ndirectories = ["plugins", "more"]\n'
     _, problems = examine(write(discover + CLOCK + "restart = 1\n"))
     found = [f"{Path(problem.file).parent.name}/{problem.message}" for problem in problems]
     assert any(each.startswith("a/sorce: unknown key; did you mean 'source'?") for each in found)
-    assert any(each.startswith('b/"confined" is not available') for each in found), found
     assert "b/requires 'clok', which is no plugin here; did you mean 'clock'?" in found
     assert any(problem.key == "plugins.clock.restart" for problem in problems)
 
