@@ -43,6 +43,9 @@ def command(file: str, plugin: str, method: str, args: tuple[str, ...], *, as_js
     Each of ARGS is JSON, or text that is taken as it is; KEY=VALUE passes it by name. Text that
     looks like either is passed in quotes of its own: '"a=b"'.
 
+    In the result bytes are texts in base64, arrays are lists within lists, and Arrow tables are
+    lists of objects. Dates are texts, and so is what JSON has nothing like.
+
     Exit status: 0 it returned; 1 it raised, or a plugin failed; 2 the command line or the
     configuration does not fit.
     """
@@ -119,7 +122,17 @@ def _encode(result: object) -> str:
     import msgspec
 
     try:
-        plain = msgspec.to_builtins(result, str_keys=True, enc_hook=repr)
+        plain = msgspec.to_builtins(result, str_keys=True, enc_hook=_plainer)
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise CallError(f"the result cannot be written as JSON: {error}") from error
+
+
+def _plainer(value: object) -> object:
+    """Return what JSON has in the place of a value that it has not."""
+    for name in ("tolist", "to_pylist"):  # of NumPy, and of Arrow
+        convert = getattr(type(value), name, None)
+        # Numbers that Python has none as precise as are left what they were.
+        if convert is not None and type(plain := convert(value)) is not type(value):
+            return plain
+    return repr(value)

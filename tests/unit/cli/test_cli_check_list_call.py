@@ -485,6 +485,57 @@ def test_values_that_json_has_not(clock):
     }
 
 
+ARRAYS = """
+import numpy
+from plugkeep import expose
+
+class PluginFactory:
+    name = "a"
+    def start(self): ...
+    def stop(self): ...
+    @expose
+    def grid(self): return numpy.arange(6).reshape(2, 3)
+    @expose
+    def mixed(self):
+        return {"a": numpy.float32(1.5), "b": [numpy.bool_(True), b"ab"], "c": numpy.array(3)}
+    @expose
+    def days(self): return numpy.array(["2026-01-02"], dtype="datetime64[D]")
+    @expose
+    def hole(self): return numpy.array([1.0, float("nan")])
+"""
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_arrays_are_lists_and_bytes_are_base64(shell, isolation):
+    shell.plugin("a", f'isolation = "{isolation}"')
+    shell.write("a.py", ARRAYS)
+    returned = {
+        method: json.loads(shell.run("call", "plugkeep.toml", "a", method).stdout)
+        for method in ("grid", "mixed", "days")
+    }
+    assert returned == {
+        "grid": [[0, 1, 2], [3, 4, 5]],
+        "mixed": {"a": 1.5, "b": [True, "YWI="], "c": 3},
+        "days": ["2026-01-02"],
+    }
+    result = shell.run("call", "plugkeep.toml", "a", "hole")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "the result cannot be written as JSON" in result.stderr
+
+
+def test_an_arrow_table_is_a_list_of_objects(shell):
+    table = "return __import__('pyarrow').table({'item': ['tea', 'pot'], 'count': [1, 2]})"
+    shell.plugin("a", more=f"def table(self): {table}")
+    result = shell.run("call", "plugkeep.toml", "a", "table")
+    assert json.loads(result.stdout) == [{"item": "tea", "count": 1}, {"item": "pot", "count": 2}]
+
+
+def test_a_number_of_a_precision_of_its_own_is_a_text(shell):
+    shell.plugin("a", more="def one(self): return __import__('numpy').longdouble('1.5')")
+    result = shell.run("call", "plugkeep.toml", "a", "one")
+    assert "1.5" in json.loads(result.stdout)
+
+
 CALL_ERRORS = {
     "no plugin": (["clok", "show"], "plugkeep.toml has no plugin 'clok'; did you mean 'clock'?"),
     "no method": (["clock", "shw"], "'clock' has no public method 'shw'; did you mean 'show'?"),
