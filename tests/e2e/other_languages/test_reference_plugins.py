@@ -92,6 +92,17 @@ def test_the_command_line_says_what_holds_and_what_was_not_tried():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_language_of_doubles_is_told_what_to_leave_out():
+    script = '"$0" "$1" | sed -u s/9007199254740993/9007199254740992/'
+    rounded = ("sh", "-c", script, sys.executable, REFERENCE / "minimal.py")
+    names = ("--only", "ping,values-wide-integers")
+    told = run(*names, *rounded)
+    assert told.returncode == 1
+    assert told.stdout.endswith("may leave this out: --skip values-wide-integers\n")
+    quiet = run(*names, "--skip", "values-wide-integers", *rounded)
+    assert (quiet.returncode, quiet.stdout) == (0, "ok       ping\n")
+
+
 FAULTS = {
     "another result": ("5", '"result": 6', "but it says {'jsonrpc': '2.0', 'id': 2, 'result': 6}"),
     "true for 1": ("true", '"result": true', "'result': True}"),
