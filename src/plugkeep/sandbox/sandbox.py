@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 from plugkeep.channel.calls import Calls
 from plugkeep.errors import AlreadyStartedError, NotStartedError, PluginError, SandboxError
@@ -169,6 +169,16 @@ class Sandbox(Calls):
             if error is None:
                 raise
             error.add_note(str(stop_error))
+
+    if not TYPE_CHECKING:  # which says so already where there is nothing
+
+        async def __aenter__(self) -> NoReturn:
+            raise TypeError(
+                f"plugin {self.name!r} is not started by `async with`: use `with`; or, so that the "
+                "event loop goes on meanwhile, register it and use `async with registry`"
+            )
+
+        async def __aexit__(self, *_: object) -> None: ...  # looked for before the other is called
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self._command.path} {self._state}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -56,6 +57,26 @@ def test_the_lower_levels_do_too(isolated: Any) -> None:
         assert sandbox.call("where")[0] == sandbox.pid
     with isolated(WHERE, wire=0) as sandbox, pytest.raises(PluginError, match="level 0"):
         sandbox.call("where")
+
+
+def test_with_that_is_asynchronous_is_told_what_to_use_instead(isolated: Any) -> None:
+    async def main() -> None:
+        async with isolated(WHERE):
+            raise AssertionError("never reached")
+
+    with pytest.raises(TypeError, match=r"use `with`; or, .* `async with registry`"):
+        asyncio.run(main())
+
+
+def test_in_an_event_loop_a_registry_starts_it(isolated: Any) -> None:
+    async def main() -> None:
+        registry = plugkeep.Registry()
+        registry.register(isolated(WHERE))
+        async with registry:
+            sandbox: Any = registry["shop"]
+            assert (await sandbox.acall("where"))[0] == sandbox.pid
+
+    asyncio.run(main())
 
 
 def test_environment_folder_and_interpreter(isolated: Any, tmp_path: Path) -> None:
