@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from plugkeep.errors import SandboxError
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +34,8 @@ class _Ours:
     endless = False
     #: Whether the command is for something else, and goes on where it cannot print.
     incidental = False
+    #: Whether what is logged is shown.
+    logs = False
 
     @property
     def stream(self) -> TextIO:
@@ -135,6 +139,7 @@ def log_to_stderr(level: str) -> None:
     handler.addFilter(_name_plugins)
     handler.setFormatter(Printable("%(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    _ours.logs = True
 
 
 def _name_plugins(record: logging.LogRecord) -> bool:
@@ -180,9 +185,40 @@ def show_json(value: Any, *, indent: int | None = 2) -> None:
     write(as_json(value, indent=indent))
 
 
+def in_brief(error: BaseException | str | None) -> str:
+    """Return the text of an error, without what a process of it has printed.
+
+    All of that is in the log already, but for the last line, which says the most. Where the log
+    is not shown, the text is as it was.
+    """
+    process = _with_stderr(error)
+    if process is None or not _shows_stderr_of(process.plugin):
+        return str(error)
+    from plugkeep.sandbox._output import with_tail
+
+    last = f"; its stderr, see the log, ends with: {process.stderr[-1].strip()}"
+    return str(error).replace(with_tail("", process.stderr), last)
+
+
+def _with_stderr(error: object) -> SandboxError | None:
+    """Return what an error comes from, if that is a process which has said something."""
+    while isinstance(error, BaseException):
+        if isinstance(error, SandboxError) and error.stderr:
+            return error
+        error = error.__cause__
+    return None
+
+
+def _shows_stderr_of(plugin: str | None) -> bool:
+    import logging
+
+    logger = logging.getLogger(f"plugkeep.plugin.{plugin}")
+    return _ours.logs and logger.isEnabledFor(logging.WARNING)
+
+
 def show_error(error: BaseException | str) -> None:
     """Print an error on stderr, and its notes."""
-    lines = "\n".join((str(error), *getattr(error, "__notes__", ())))
+    lines = "\n".join((in_brief(error), *getattr(error, "__notes__", ())))
     with suppress(OSError):
         console(sys.stderr).print(Text("Error: ", style="bold red") + Text(printable(lines)))
 

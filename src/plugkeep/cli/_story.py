@@ -10,7 +10,7 @@ from rich.text import Text
 
 from plugkeep import events
 from plugkeep.cli._app import describe
-from plugkeep.cli._output import console, show, show_json
+from plugkeep.cli._output import console, in_brief, show, show_json
 from plugkeep.units import format_duration
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class TextStory:
             good = isinstance(event, events.Started)
             self._spans.append((event.plugin, began, event.time, good))
         told = sentence.format(
-            duration=format_duration(event.duration or 0.0), error=str(event.error)
+            duration=format_duration(event.duration or 0.0), error=in_brief(event.error)
         )
         plugin = f"{event.plugin:<{self._column}}"
         show(Text.assemble((f"{sign} ", style), f"{plugin}  {told}"))

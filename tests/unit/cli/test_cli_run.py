@@ -200,6 +200,32 @@ def test_what_plugins_log_and_programs_print_is_shown_on_stderr(shell, start):
     assert "whistling" not in err
 
 
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_why_a_plugin_with_its_own_process_cannot_be_loaded_is_shown_once(shell, level):
+    shell.write("bad.py", "def helper():\n    raise RuntimeError('no luck')\nhelper()\n")
+    shell.write("bad.toml", '[plugins.bad]\nsource = "file:bad.py"\nisolation = "process"\n')
+    result = shell.run("run", "bad.toml", "--log-level", level)
+    assert result.returncode == 1
+    (line,) = (each for each in result.stdout.splitlines() if each.startswith("✗ bad"))
+    assert "exited with status 1" in line
+    assert "RuntimeError: no luck" in result.stdout
+    for trace in ("Traceback (most recent call last)", 'bad.py", line 2, in helper'):
+        assert (result.stdout + result.stderr).count(trace) == 1, result
+        assert (trace in result.stderr) == (level == "warning")
+
+
+def test_the_error_of_a_call_leaves_to_the_log_what_is_there(shell):
+    program = shell.write("tea", "#!/bin/sh\necho no water >&2; echo no tea >&2; exit 3\n")
+    program.chmod(0o755)
+    shell.write("plugkeep.toml", '[plugins.tea]\nsource = "exec:./tea"\n')
+    result = shell.run("call", "plugkeep.toml", "tea", "brew")
+    assert result.returncode == 1
+    *log, error = result.stderr.splitlines()
+    assert log == ["tea: no water", "tea: no tea"]
+    assert error.startswith("Error: plugin 'tea' failed to start: ")
+    assert error.endswith("; its stderr, see the log, ends with: no tea")
+
+
 def test_events_as_json_lines_which_nothing_else_gets_into(shell, start):
     shell.plugin("bad", start="print('noise'); raise RuntimeError('no luck')")
     shell.plugin("good")
