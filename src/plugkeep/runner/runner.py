@@ -302,9 +302,8 @@ class Runner:
             self._refuse(request, self._unknown(request.method))
 
     def _unknown(self, name: str) -> MethodNotFoundError:
-        error = MethodNotFoundError(
-            f"there is no method {name!r}{did_you_mean(name, self.methods)}"
-        )
+        hint = self.methods.hint(name) or did_you_mean(name, self.methods)
+        error = MethodNotFoundError(f"there is no method {name!r}{hint}")
         error.known = sorted(self.methods)[:100]  # type: ignore[attr-defined]  # see `failure_of`
         return error
 

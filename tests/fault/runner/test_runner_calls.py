@@ -144,6 +144,54 @@ def test_what_a_method_raises_is_told_and_the_plugin_lives_on(serve):
     child.stop()
 
 
+UNMARKED = """
+    from functools import cached_property
+    from plugkeep import expose
+    class PluginFactory:
+        name = "worker"
+        part = dict
+        def start(self): self.made = lambda: 1
+        def stop(self): ...
+        {mark}
+        def marked(self): ...
+        def plain(self): ...
+        async def later(self): ...
+        @staticmethod
+        def free(): ...
+        @classmethod
+        def of_class(cls): ...
+        def _private(self): ...
+        @property
+        def careful(self): raise AssertionError
+        @cached_property
+        def slow(self): raise AssertionError
+"""
+
+
+def test_a_method_that_is_not_marked_is_told_from_one_that_is_not_there(serve):
+    child = serve(UNMARKED.format(mark="@expose(name='list')"))
+    child.start()
+    for name in ("plain", "later", "free", "of_class", "made"):
+        error = child.error(name)
+        assert error.code == Code.METHOD_NOT_FOUND
+        assert "the plugin has one, but does not mark it with @expose" in error.message, name
+    assert "callers call it 'list'" in child.error("marked").message
+    for name in ("gone", "start", "stop", "_private", "careful", "slow", "part", "$/gone"):
+        error = child.error(name)
+        assert error.code == Code.METHOD_NOT_FOUND
+        assert "expose" not in error.message, name
+    child.stop()
+
+
+def test_a_plugin_that_marks_no_method_is_told_so(serve):
+    child = serve(UNMARKED.format(mark=""))
+    child.start()
+    assert "the plugin has one, but does not mark it with @expose" in child.error("plain").message
+    assert "the plugin marks none with @expose" in child.error("gone").message
+    assert "expose" not in child.error("$/gone").message
+    child.stop()
+
+
 def test_while_the_main_thread_is_busy_all_else_goes_on(serve):
     child = serve(PLUGIN)
     child.start()
