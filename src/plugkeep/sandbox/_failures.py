@@ -25,7 +25,10 @@ START: Table = {
     Outcome.EXITED: (ExitedBeforeReadyError, "{exit} before it said that it was ready"),
     Outcome.REFUSED: (
         InvalidReadyError,
-        "printed {received!r}, which is no ready message: it {reason}; all else goes to stderr",
+        (
+            "printed {received!r}, which is no ready message: it {reason}; "
+            "before a ready message on stdout, other output goes to stderr"
+        ),
     ),
     Outcome.DIED: (ProcessExitedError, "{exit} before its own start had returned"),
     Outcome.LATE: (

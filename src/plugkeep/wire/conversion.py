@@ -25,7 +25,26 @@ _WORDS = {
     "dict": "a table",
     "list": "an array",
     "NoneType": "null",
+    "date": "a date",
+    "time": "a time of day",
+    "datetime": "a date and time",
+    "duration": "a duration",
+    "decimal": "a decimal number",
+    "uuid": "a UUID",
 }
+#: Its sentences, and ours.
+_SENTENCES = (
+    (r"Object missing required field `(.*)`", r"has no member '\1', which is required"),
+    (r"Object contains unknown field `(.*)`", r"has a member '\1', which is not known"),
+    (r"Invalid enum value (.*)", r"\1 is none of the values that may be"),
+    (r"Invalid value (.*)", r"\1 is none of the values that may be"),
+    (r"Invalid (?:RFC3339|ISO8601) encoded (.*)", r"expected a \1 as in RFC 3339"),
+    (r"Invalid ISO8601 duration", "expected a duration as in ISO 8601"),
+    (r"Invalid decimal string", "expected a decimal number"),
+    (r"Invalid UUID", "expected a UUID"),
+    (r"(.*), got `float`", r"\1, got a number with a fraction"),
+    (r"Expected (.*) of length (.*), got (\d+)", r"Expected \1 of length \2, got \3 items"),
+)
 #: These say nothing of the type.
 _ANYTHING = (Any, object, inspect.Parameter.empty)
 #: Of these nearly all values are already what they should be.
@@ -64,9 +83,21 @@ def buffer_form(annotation: Any) -> BufferForm:
 def explained(error: Exception) -> tuple[str, str]:
     """Turn "Expected `int`, got `str` - at `$.a[0].b`" into a sentence of ours, and ``.a[0].b``."""
     text, _, path = str(error).partition(" - at ")
-    text = re.sub(r"`(\w+)`", lambda word: _WORDS.get(word[1], word[1]), text)
+    for theirs, ours in _SENTENCES:
+        text = re.sub(f"^{theirs}$", ours, text)
+    text = re.sub(r"`([^`]+)`", _translated, text)
     text = text.replace("Expected ", "expected ").replace(", got ", ", found ")
+    if path.startswith(_A_KEY):
+        text, path = f"{text} as a key", path.removeprefix(_A_KEY)
     return text, path.strip("`").removeprefix("$")
+
+
+#: What stands before the place of a mapping whose key is wrong.
+_A_KEY = "`key` in "
+
+
+def _translated(kinds: re.Match[str]) -> str:
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds[1].split(" | "))
 
 
 def _as_it_is(value: Any) -> Any:

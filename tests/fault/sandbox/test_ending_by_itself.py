@@ -116,10 +116,10 @@ def test_a_grandchild_that_holds_the_pipes_does_not_delay_it(
     sandbox = plugin(f"""
         ready()
         if not os.fork():
+            signal.signal(signal.SIGUSR1, lambda *_: print('still here', flush=True))
             print('grandchild', os.getpid(), flush=True)
             while {flood}: os.write(1, b'still here\\n' * 100)
-            signal.signal(signal.SIGUSR1, lambda *_: print('still here', flush=True))
-            while True: time.sleep(600)
+            while True: time.sleep(1)  # a signal just before it is heard after it
         sys.stdin.readline()
     """)
     sandbox.start()

@@ -186,7 +186,7 @@ MISFITS = {
         ("tags",),
         "expected a text, found a whole number (at $.tags[1])",
     ),
-    "a choice": (Settings, {"url": "", "mode": "x"}, ("mode",), "Invalid enum value 'x'"),
+    "a choice": (Settings, {"url": "", "mode": "x"}, ("mode",), "'x' is none of the values"),
     "a bound": (
         Struct,
         {"server-url": "", "retries": 0},

@@ -6,7 +6,7 @@ import collections.abc
 import dataclasses
 import enum
 import inspect
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
@@ -113,11 +113,16 @@ MISFITS = {
     "list": (list[int], [1, "a"], r"expected a whole number, found a text \(at \[1\]\)"),
     "tuple": (tuple[int, str], [1], "expected an array of length 2, found 1"),
     "dict": (dict[str, int], {"a": "x"}, "expected a whole number, found a text"),
-    "literal": (Literal["a"], "b", "Invalid enum value 'b'"),
-    "enum": (Color, "blue", "Invalid enum value 'blue'"),
+    "literal": (Literal["a"], "b", "'b' is none of the values that may be"),
+    "enum": (Color, "blue", "'blue' is none of the values that may be"),
     "bounds": (Annotated[int, msgspec.Meta(ge=3)], 2, "expected a whole number >= 3"),
     "path": (Path, 5, "expected Path, found a whole number"),
-    "dataclass": (Book, {}, "Object missing required field title"),
+    "dataclass": (Book, {}, "has no member 'title', which is required"),
+    "key": (dict[int, int], {"a": 1}, "expected a whole number, found a text as a key"),
+    "union": (int | list[int], "x", "expected a whole number or an array, found a text"),
+    "fraction": (int | None, 1.5, "expected a whole number or null, found a number with a frac"),
+    "pair": (tuple[int, int], [1], "expected an array of length 2, found 1 items"),
+    "day": (date, "soon", "expected a date as in RFC 3339"),
     "within": (
         Shelf,
         {"books": {"x": {"title": "a", "pages": [b"", 5]}}},
