@@ -71,11 +71,15 @@ def _not_found(error: ErrorObject, called: Called) -> PluginError:
     data = error.data if type(error.data) is dict else {}
     told = data.get("known")
     known = [*filter(_is_text, told)] if type(told) is list else list(called.methods())
-    near = did_you_mean(called.method, known)
+    hint = _text(data.get("hint"))[:_LONGEST_HINT]
+    more = f"; {hint}" if hint else did_you_mean(called.method, known) or _listed(known)
     return MethodNotFoundError(
-        f"plugin {called.plugin!r} has no method {called.method!r}{near or _listed(known)}",
+        f"plugin {called.plugin!r} has no method {called.method!r}{more}",
         plugin=called.plugin,
     )
+
+
+_LONGEST_HINT = 200
 
 
 def _listed(known: Iterable[str]) -> str:
@@ -148,7 +152,10 @@ def raised(error: BaseException) -> Failure:
 
 def _data_of(error: PluginError) -> Any:
     known = getattr(error, "known", None)
-    return UNSET if known is None else {"known": list(known)}
+    if known is None:
+        return UNSET
+    hint = getattr(error, "hint", "")
+    return {"known": list(known), **({"hint": hint} if hint else {})}
 
 
 #: Exactly these, and no subclass: a method may raise what looks like them for reasons of its own.

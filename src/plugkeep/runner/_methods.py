@@ -51,12 +51,12 @@ class Methods(dict[str, ExposedMethod]):
             return ""
         for called, (attribute, _) in exposed(self._plugin).items():
             if attribute == name:
-                return f"; callers call it {called!r}"
+                return f"callers call it {called!r}"
         found = getattr_static(self._plugin, name, None)
         function = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
         if callable(function) and not isinstance(function, type):
-            return "; the plugin has one, but does not mark it with @expose"
-        return "" if self else "; the plugin marks none with @expose"
+            return "the plugin has one, but does not mark it with @expose"
+        return "" if self else "the plugin marks none with @expose"
 
 
 #: Methods that are the host's to call, when it is time.

@@ -302,9 +302,11 @@ class Runner:
             self._refuse(request, self._unknown(request.method))
 
     def _unknown(self, name: str) -> MethodNotFoundError:
-        hint = self.methods.hint(name) or did_you_mean(name, self.methods)
-        error = MethodNotFoundError(f"there is no method {name!r}{hint}")
-        error.known = sorted(self.methods)[:100]  # type: ignore[attr-defined]  # see `failure_of`
+        hint = self.methods.hint(name)
+        more = f"; {hint}" if hint else did_you_mean(name, self.methods)
+        error = MethodNotFoundError(f"there is no method {name!r}{more}")
+        known = sorted(self.methods)[:100]
+        vars(error).update(known=known, hint=hint)  # see `failure_of`
         return error
 
     def _refuse(self, request: Request, error: PluginError) -> None:

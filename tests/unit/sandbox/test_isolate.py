@@ -38,6 +38,23 @@ def where(self): return [os.getpid(), os.getcwd(), sys.path, sys.executable, dic
 """
 
 
+@pytest.mark.parametrize(
+    ("methods", "called", "hint"),
+    [
+        ("def add(self): ...", "add", "the plugin has one, but does not mark it with @expose"),
+        ("def add(self): ...", "sum", "the plugin marks none with @expose"),
+        ("@expose(name='plus')\ndef add(self): ...", "add", "callers call it 'plus'"),
+        ("@expose\ndef add(self): ...", "ad", "did you mean 'add'?"),
+    ],
+)
+def test_who_calls_what_is_not_exposed_is_told_so(
+    isolated: Any, methods: str, called: str, hint: str
+) -> None:
+    with isolated(methods) as sandbox, pytest.raises(MethodNotFoundError) as caught:
+        sandbox.call(called)
+    assert str(caught.value) == f"plugin 'shop' has no method {called!r}; {hint}"
+
+
 def test_a_file_runs_in_a_child(isolated: Any) -> None:
     sandbox = isolated(WHERE)
     assert plugkeep.isolate is isolate
