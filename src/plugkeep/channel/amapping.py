@@ -130,6 +130,8 @@ class _Mapped:
                     pipeline.send([args])
                     self._side.see_to_it()
                     self._collector.change()
+                    if pipeline.is_over:  # there was something that cannot be sent
+                        return
                     while not (pipeline.room or pipeline.is_over):
                         self._room = self._side.new_bell()
                         await self._room

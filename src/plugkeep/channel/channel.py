@@ -77,7 +77,8 @@ class Channel(Leading):
             received=received,
             stalled=stalled,
         )
-        self._request, self._calls = connection.request, connection.calls
+        #: Numbers a call, and gives what is to be sent for it; see `Connection.request`.
+        self.request, self._calls = connection.request, connection.calls
         self._numbers, self._quick_request = connection.numbers, connection.codec.quick_request
         self._plain_answer = connection.codec.plain_answer
         self.luck = Luck()
@@ -129,7 +130,7 @@ class Channel(Leading):
                 self._calls[number] = LEADER
                 sending: Sending = (frame, ())
             else:
-                number, sending = self._request(method, args, kwargs, LEADER, left)
+                number, sending = self.request(method, args, kwargs, LEADER, left)
             if not self._send_now(sending):
                 self.send_slowly(deadline)
             self.uses += 1
@@ -244,7 +245,7 @@ class Channel(Leading):
         Without `wait` only what can be written now is written, and with `later` nothing.
         """
         self.check()
-        number, sending = self._request(
+        number, sending = self.request(
             method,
             args,
             kwargs,

@@ -29,8 +29,11 @@ class InOrder:
 
     def add(self, answer: Answer | PlainAnswer) -> None:
         """Take an answer, which may come before its turn."""
+        self._early[answer.id] = answer.result if isinstance(answer, PlainAnswer) else answer
+        self._take_early()
+
+    def _take_early(self) -> None:
         numbers, early = self.numbers, self._early
-        early[answer.id] = answer.result if isinstance(answer, PlainAnswer) else answer
         while numbers and numbers[0] in early:
             self.ready.append(early.pop(numbers.popleft()))
 
@@ -44,6 +47,8 @@ class InOrder:
         except IndexError:
             return True  # given up at this very moment, on another thread
         self.ready.extend(results)
+        if self._early:
+            self._take_early()
         return True
 
 

@@ -92,7 +92,7 @@ class Pipeline:
             self._send_each(batch, within)
 
     def _send_each(self, batch: Iterable[tuple[Any, ...]], within: Any) -> None:
-        method, waiter, request = self._method, self._waiter, self._channel.connection.request
+        method, waiter, request = self._method, self._waiter, self._channel.request
         numbers, put = self._order.numbers, self._channel.outbox.put
         frames: list[bytes | bytearray] = []
         try:

@@ -12,15 +12,17 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from plugkeep.channel.channel import Channel, serving
+from msgspec import UNSET
+
+from plugkeep.channel.channel import Channel
 from plugkeep.channel.ends import Ends
 from plugkeep.channel.failures import failure_of
 from plugkeep.channel.io_thread import IoThread
-from plugkeep.channel.waiters import Waiter
+from plugkeep.channel.waiters import NOBODY, Waiter
 from plugkeep.current import served
 from plugkeep.errors import UnsendableValueError
 from plugkeep.wire.connection import Connection, Sending
-from plugkeep.wire.messages import Id, PlainAnswer
+from plugkeep.wire.messages import PING, Id, PlainAnswer
 
 if TYPE_CHECKING:
     from plugkeep.errors import PluginError
@@ -64,7 +66,7 @@ class PluginChannel(Channel):
         self._handing_out = threading.Lock()
         self._io_thread = thread
         super().__init__(connection, ends, peer, explain, thread=thread)
-        self._request = self._number
+        self.request = self._number
 
     # --- reading --------------------------------------------------------------------------
 
@@ -143,18 +145,10 @@ class PluginChannel(Channel):
 
     # --- calling the host -----------------------------------------------------------------
 
-    def open(
-        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
-    ) -> int:
-        """See `Channel.open`. The main thread says itself on whose behalf it calls."""
+    def within(self) -> Any:
+        """See `Channel.within`."""
         origin = self._served_here()
-        if origin is None:
-            return super().open(method, args, kwargs, waiter, **how)
-        token = serving.set((self, origin.id))
-        try:
-            return super().open(method, args, kwargs, waiter, **how)
-        finally:
-            serving.reset(token)
+        return UNSET if origin is None else origin.id
 
     def _served_here(self) -> Any:
         on_main = threading.get_ident() == self._main
@@ -214,8 +208,13 @@ class PluginChannel(Channel):
 
     def _take_back(self, waiter: Waiter) -> None:
         """Leave the jobs that came too late for a waiter to the main thread's queue."""
-        while waiter.jobs:
-            self.queue.appendleft(waiter.jobs.pop())
+        if waiter.jobs:
+            while waiter.jobs:
+                self.queue.appendleft(waiter.jobs.pop())
+            self.look()
+            if threading.get_ident() != self._main:
+                # If it waits in a read, only something to read can end that.
+                self.post(self.connection.request(PING, (), {}, NOBODY)[1])
 
 
 #: So many answers are held back at most.

@@ -45,6 +45,20 @@ async def ask_all(self, what, items):
     return await asyncio.gather(*(self.host.acall(what, each) for each in items))
 
 @expose
+def ask_by_map(self, what, item): return next(self.host.map(what, [item]))
+
+@expose
+async def ask_by_amap(self, what, item):
+    return [each async for each in self.host.amap(what, [item])][0]
+
+@expose
+def take_one(self, what):
+    results = self.host.map(what, [0, 1])
+    first = next(results)
+    __import__("time").sleep(0.2)  # busy, while the host calls on behalf of the other
+    return first
+
+@expose
 def echo(self, value): return value
 
 @expose
@@ -86,7 +100,7 @@ class Library:
         return current_call().remaining
 
     @expose
-    def wait(self) -> None:
+    def wait(self, *_: int) -> None:
         self.begun.set()
         while not current_call().cancelled:
             self.cancelled.wait(0.01)
@@ -213,10 +227,11 @@ def test_deadlines_reach_the_method(isolated: Any) -> None:
         with pytest.raises((RemoteError, CallTimeoutError)):
             sandbox.call("ask_within", 0.05, "library.wait")
         assert library.cancelled.wait(30)
-        library.cancelled.clear()
-        with pytest.raises(CallTimeoutError):
-            sandbox.call("ask", "library.wait", timeout=0.05)
-        assert library.cancelled.wait(30)
+        for way in ("ask", "ask_by_map", "ask_by_amap"):
+            library.cancelled.clear()
+            with pytest.raises(CallTimeoutError):
+                sandbox.call(way, "library.wait", 0, timeout=0.05)
+            assert library.cancelled.wait(30), way
 
 
 def test_a_stream_that_is_left_is_closed(isolated: Any) -> None:
@@ -252,17 +267,40 @@ class Mirror:
     def reflect(self, depth: int) -> int:
         if depth == 0:
             return 0
-        return 1 + int(self.sandbox.call("ask", "mirror.reflect", depth - 1))
+        return 1 + int(self.sandbox.call(self.way, "mirror.reflect", depth - 1))
+
+    def __init__(self, way: str) -> None:
+        self.way = way
 
 
-def test_host_and_plugin_call_one_another_deeply(isolated: Any) -> None:
-    mirror = Mirror()
-    with isolated(CALLING, grants={"mirror": mirror}) as sandbox:
+@pytest.mark.parametrize("way", ["ask", "ask_by_map", "ask_by_amap"])
+def test_host_and_plugin_call_one_another_deeply(isolated: Any, way: str) -> None:
+    mirror = Mirror(way)
+    with isolated(CALLING, grants={"mirror": mirror}, call_timeout=60) as sandbox:
         mirror.sandbox = sandbox
-        assert sandbox.call("ask", "mirror.reflect", 20) == 20
+        assert sandbox.call(way, "mirror.reflect", 20) == 20
         with pytest.raises(RemoteError, match="deep"):
-            sandbox.call("ask", "mirror.reflect", 200)
-        assert sandbox.call("ask", "mirror.reflect", 3) == 3
+            sandbox.call(way, "mirror.reflect", 200)
+        assert sandbox.call(way, "mirror.reflect", 3) == 3
+
+
+def test_what_the_host_calls_on_behalf_of_a_map_that_was_left_is_served(isolated: Any) -> None:
+    class Back:
+        sandbox: Any
+        served = threading.Event()
+
+        @expose
+        def call(self, number: int) -> int:
+            if number:
+                self.sandbox.call("echo", number)
+                self.served.set()
+            return number
+
+    back = Back()
+    with isolated(CALLING, grants={"back": back}) as sandbox:
+        back.sandbox = sandbox
+        assert sandbox.call("take_one", "back.call") == 0
+        assert back.served.wait(30), "it lies in a queue that nobody looks into"
 
 
 def test_more_calls_than_are_served_at_once(isolated: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +16,7 @@ from plugkeep.errors import (
     MethodNotFoundError,
     PluginError,
     RemoteError,
+    UnsendableValueError,
 )
 
 METHODS = """
@@ -41,6 +43,10 @@ def count(self):
     self.counted = getattr(self, "counted", 0) + 1
     return self.counted
 @expose
+async def out_of_turn(self, value):
+    if value % 7 == 0: await __import__("asyncio").sleep(0.02)
+    return str(value) * 1000
+@expose
 def current(self, value): return __import__("plugkeep").current_call().name
 """
 
@@ -54,6 +60,34 @@ def plugin(request: pytest.FixtureRequest, isolated: Any) -> Any:
 @pytest.mark.parametrize("method", ["thread", "loop"])
 def test_methods_that_run_elsewhere(plugin: Any, method: str) -> None:
     assert list(plugin.map(method, range(200))) == [[n, method] for n in range(200)]
+
+
+def test_answers_out_of_turn_take_theirs_in_order(plugin: Any) -> None:
+    expected = [str(n) * 1000 for n in range(200)]
+    assert list(plugin.using(timeout=30).map("out_of_turn", range(200))) == expected
+
+    async def collect() -> list[str]:
+        return [each async for each in plugin.using(timeout=30).amap("out_of_turn", range(200))]
+
+    assert asyncio.run(collect()) == expected
+
+
+@pytest.mark.parametrize("is_fed", [False, True])
+def test_an_item_that_cannot_travel_ends_an_amap_at_its_place(plugin: Any, is_fed: bool) -> None:
+    items: Any = [1, 2, object(), 4]
+
+    async def fed() -> AsyncIterator[Any]:
+        for each in items:
+            yield each
+
+    async def collect() -> list[Any]:
+        got = []
+        with pytest.raises(UnsendableValueError):
+            async for each in plugin.amap("echo", fed() if is_fed else items):
+                got.append(each)  # what came before the error counts
+        return got
+
+    assert asyncio.run(collect()) == [1, 2]
 
 
 def test_results_that_cannot_travel_fail_alone(plugin: Any) -> None:
