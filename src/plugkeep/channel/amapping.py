@@ -99,6 +99,7 @@ class _Mapped:
 
     def end(self) -> None:
         """Give up what is under way."""
+        self._pipeline.is_over = True  # for a source may pass over that it is cancelled
         self._cancel()
         for number in list(self._order.numbers):
             self._channel.abandon(number)
@@ -127,19 +128,23 @@ class _Mapped:
             async with aclosing(_zipped(self._sources)) as items:
                 async for args in items:
                     await self._side.drain()
-                    pipeline.send([args])
-                    self._side.see_to_it()
-                    self._collector.change()
-                    if pipeline.is_over:  # there was something that cannot be sent
+                    if not pipeline.is_over:
+                        pipeline.send([args])
+                        self._side.see_to_it()
+                        self._collector.change()
+                    await self._until_room()
+                    if pipeline.is_over:  # it is ended, or there was something that cannot be sent
                         return
-                    while not (pipeline.room or pipeline.is_over):
-                        self._room = self._side.new_bell()
-                        await self._room
         except Exception as error:
             pipeline.end(error)
         finally:
             pipeline.is_over = True
             self._collector.change()
+
+    async def _until_room(self) -> None:
+        while not (self._pipeline.room or self._pipeline.is_over):
+            self._room = self._side.new_bell()
+            await self._room
 
     def _make_room(self) -> None:
         if self._room is not None and not self._room.done():

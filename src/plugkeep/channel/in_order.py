@@ -34,8 +34,11 @@ class InOrder:
 
     def _take_early(self) -> None:
         numbers, early = self.numbers, self._early
-        while numbers and numbers[0] in early:
-            self.ready.append(early.pop(numbers.popleft()))
+        try:
+            while numbers[0] in early:
+                self.ready.append(early.pop(numbers.popleft()))
+        except IndexError:
+            pass  # there are no more, or they were given up at this very moment, on another thread
 
     def add_all(self, ids: list[Any], results: Sequence[Any]) -> bool:
         """Take several plain results, if it is just their turn; else return False."""

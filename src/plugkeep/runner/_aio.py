@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: Seconds that tasks have to end in, once they have been cancelled for good.
 _LAST_GRACE: Final = 1.0
 
+log = logging.getLogger("plugkeep.runner")
+
 Ended = Callable[[BaseException | None], None]
 
 
@@ -32,6 +35,7 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself forgets them
         self._stop_asked: asyncio.Future[Ended] | None = None
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name="plugkeep-loop", daemon=True)
         self._thread.start()
 
@@ -94,10 +98,17 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not (self._is_over or self._loop.is_closed()):
+                self._run_until_stopped()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()
+
+    def _run_until_stopped(self) -> None:
+        try:
+            self._loop.run_forever()
+        except BaseException:  # a task's, such as SystemExit: there are others, and calls to come
+            log.exception("a task has ended the event loop, which goes on")
 
     async def _finish(self) -> None:
         others = self._tasks - {asyncio.current_task()}
@@ -105,6 +116,7 @@ class LoopThread:
             task.cancel()
         if others:
             await asyncio.wait(others, timeout=_LAST_GRACE)
+        self._is_over = True
         self._loop.stop()
 
     def _soon(self, function: Callable[..., object], *args: Any) -> None:

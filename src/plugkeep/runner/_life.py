@@ -171,6 +171,7 @@ class Life:
     def _stop(self, call: Call | None) -> None:
         runner = self._runner
         self._tell_calls()
+        runner.service.refuse_waiting()
         self._wait(lambda: not runner.calls, GRACE)
         for each in list(runner.calls.values()):
             runner.calls.pop(each.id, None)

@@ -149,6 +149,17 @@ class Service:
             return runner.connection.refuse(request.id, Code.CANCELLED, "cancelled before it began")
         return runner.connection.refuse(request.id, Code.NOT_RUNNING, ABOUT_TO_STOP)
 
+    def refuse_waiting(self) -> None:
+        """Answer the quick calls that have not had their turn: it will not come any more."""
+        channel, queue = self._runner.channel, self._runner.queue
+        for _ in range(len(queue)):
+            job = queue.popleft()
+            if type(job) is PlainRequest or type(job) is Request:
+                channel.hold(self._too_late(whole(job)))
+            else:
+                queue.append(job)
+        channel.send_held()
+
     def failed(self, request: Any, error: BaseException) -> Sending:
         """Deal with what a call of a quick method has come to; return what is to be sent."""
         runner = self._runner

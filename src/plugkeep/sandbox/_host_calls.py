@@ -7,16 +7,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from plugkeep.channel.channel import serving
 from plugkeep.channel.exposed import misused
-from plugkeep.channel.failures import failure_of
+from plugkeep.channel.failures import Failure, failure_of
 from plugkeep.current import CurrentCall, served
 from plugkeep.errors import (
     CallCancelledError,
     CallTimeoutError,
     UnsendableValueError,
 )
-from plugkeep.wire.messages import HOST, PROGRESS
+from plugkeep.wire.messages import HOST, PROGRESS, Code
 from plugkeep.wire.values import unpack_arguments
 
 if TYPE_CHECKING:
@@ -94,11 +96,16 @@ class HostCall(CurrentCall):
         except BaseException as error:  # whatever it is, the plugin is owed an answer
             if self.id not in connection.serving:
                 raise
-            sending = connection.refuse(self.id, *failure_of(error))
+            sending = connection.refuse(self.id, *self._failure(error))
         finally:
             serving.reset(tokens[0])
             served.reset(tokens[1])
         channel.send(sending)
+
+    def _failure(self, error: BaseException) -> Failure:
+        if isinstance(error, CallTimeoutError) and self.remaining == 0.0:
+            return Failure(Code.DEADLINE_PASSED, f"the time for {self.name!r} is up", UNSET)
+        return failure_of(error)
 
     def _result(self) -> Any:
         self.check()

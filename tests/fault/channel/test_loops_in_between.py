@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+from itertools import count
 from typing import Any
 
 import pytest
@@ -128,3 +129,29 @@ def test_amap_ends_where_the_child_dies_between_two_of_its_calls(
 
         with pytest.raises(ProcessExitedError):
             asyncio.run(first_step_after_that())
+
+
+def test_amap_ends_though_its_items_pass_over_that_they_are_cancelled(running: Any) -> None:
+    async def stubborn() -> Any:
+        passed_over = False
+        for n in count():
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                if passed_over:
+                    raise
+                passed_over = True
+            yield n
+
+    with running() as toy:
+
+        async def main() -> None:
+            results = toy.caller.amap("echo", [stubborn()], toy.options(window=10**6))
+            assert await anext(results) == 0
+            await results.aclose()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            _, left = await asyncio.wait(others, timeout=5) if others else (None, None)
+            assert not left
+            assert not toy.channel.connection.calls
+
+        asyncio.run(main())

@@ -104,6 +104,48 @@ def test_sigterm_waits_for_the_call_that_runs(serve):
     assert child.status() == 0
 
 
+WAITING = """
+    import asyncio, sys, time
+    import plugkeep
+    class PluginFactory:
+        name = "waiting"
+        def start(self): pass
+        def stop(self): pass
+        @plugkeep.expose
+        def wait(self):
+            plugkeep.current_call().progress("waiting")
+            while not plugkeep.current_call().cancelled: time.sleep(0.001)
+        @plugkeep.expose
+        def echo(self, value): return value
+        @plugkeep.expose
+        async def loop(self): return "loop"
+        @plugkeep.expose
+        async def leave(self): self.task = asyncio.create_task(self.exit())
+        async def exit(self): sys.exit(3)
+"""
+
+
+def test_calls_that_wait_when_it_is_to_stop_are_answered(serve):
+    child = serve(WAITING)
+    child.start()
+    child.request("wait")
+    child.progress()
+    waiting = [child.request("echo", number) for number in range(300)]
+    stop = child.request("$/stop")
+    assert {child.answer(number).error.code for number in waiting} == {Code.NOT_RUNNING}
+    assert child.answer(stop).error is None
+    assert child.status() == 0
+
+
+def test_a_task_that_exits_leaves_the_loop_to_the_others(serve):
+    child = serve(WAITING)
+    child.start()
+    child.call("leave")
+    child.log("a task has ended the event loop, which goes on")
+    assert child.call("loop") == "loop"
+    child.stop()
+
+
 def test_sigint_is_the_hosts_affair(serve):
     child = serve(QUIET)
     child.start()

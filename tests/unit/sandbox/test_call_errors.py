@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugkeep import expose
+from plugkeep import ExecSandbox, current_call, expose
 from plugkeep.errors import (
     CallTimeoutError,
     InvalidArgumentsError,
@@ -16,6 +18,7 @@ from plugkeep.errors import (
     ReentryLimitError,
     RemoteError,
 )
+from plugkeep.wire.messages import Code
 
 PLUGIN = """
 @expose
@@ -131,6 +134,36 @@ def test_what_is_called_as_what_it_is_not_is_told_how_to_call_it(shop: Any) -> N
         list(shop.stream("item", 1))
     told = "plugin 'shop', method 'item': it is no stream: use call() or acall()"
     assert str(misused.value) == told
+
+
+#: Calls the host as whatever is asked of it says, and answers with what comes of that.
+PLAIN = """
+import json, sys
+say = lambda **message: print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+print(json.dumps({"ready": True, "wire": 1, "methods": ["ask"]}), flush=True)
+for message in map(json.loads, sys.stdin):
+    if message.get("method") == "ask":
+        say(id="mine", method="host.wait", deadline_ms=message["params"][0])
+    elif message.get("id") == "mine":
+        say(id=2, result=message["error"])
+    else:
+        say(id=message["id"], result=None)
+        if message["method"] == "$/stop": break
+"""
+
+
+@pytest.mark.parametrize("milliseconds", [0, 20])
+def test_a_plugin_whose_time_is_up_is_told_so_by_code(tmp_path: Path, milliseconds: int) -> None:
+    def wait() -> None:
+        while True:
+            current_call().check()
+            time.sleep(0.001)
+
+    script = tmp_path / "plain.py"
+    script.write_text(PLAIN)
+    with ExecSandbox(sys.executable, script, grants={"wait": wait}) as plugin:
+        error = plugin.call("ask", milliseconds, timeout=60)
+    assert error == {"code": Code.DEADLINE_PASSED, "message": "the time for 'wait' is up"}
 
 
 def test_stopping_what_has_crashed_is_told_in_a_sentence(isolated: Any) -> None:
