@@ -40,6 +40,8 @@ class Announcement:
     methods: Mapping[str, Method] | None = field(default=None, hash=False)
     #: Whether a frame may hold several messages.
     batch: bool = False
+    #: When the process came to work of its own, in seconds since the epoch.
+    began: float | None = None
 
 
 class Refused(ValueError):
@@ -127,6 +129,7 @@ def _read(said: dict[str, Any], level: int) -> Announcement:
         cast("CodecName", codec),
         _methods(said.get("methods")),
         level == 2 and _flag(said, "batch"),
+        _number(said, "began"),
     )
 
 
@@ -134,6 +137,13 @@ def _text(said: Mapping[str, Any], key: str) -> str | None:
     value = said.get(key)
     if value is not None and not isinstance(value, str):
         raise Refused(f"has {key} {value!r:.80}, which is no text")
+    return value
+
+
+def _number(said: Mapping[str, Any], key: str) -> float | None:
+    value = said.get(key)
+    if value is not None and type(value) not in (int, float):
+        raise Refused(f"has {key} {value!r:.80}, which is no number")
     return value
 
 

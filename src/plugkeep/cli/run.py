@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +22,11 @@ from plugkeep.cli._serving import Address, WebServer
 from plugkeep.events import Stopping
 
 if TYPE_CHECKING:
+    from plugkeep.cli._timeline import Timeline
     from plugkeep.events import Event
     from plugkeep.host import Host
+
+log = logging.getLogger("plugkeep.cli")
 
 
 @click.command(
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
         "plugkeep run shop.toml --workers 4",
         "plugkeep run --strict --log-level warning",
         "plugkeep run --serve 127.0.0.1:0",
+        "plugkeep run --timeline start.svg",
         "plugkeep run --json",
     ),
 )
@@ -46,6 +52,12 @@ if TYPE_CHECKING:
     metavar="HOST:PORT",
     help="Serve the plugins' routes there, or end; port 0 is any that is free.",
 )
+@click.option(
+    "--timeline",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Draw how long each plugin took to start, and write that there (SVG).",
+)
 @click.option("--strict", is_flag=True, help="End at once if a plugin does not start.")
 @click.option(
     "--log-level",
@@ -60,6 +72,7 @@ def command(
     *,
     workers: int | None,
     serve: tuple[str, int] | None,
+    timeline: str | None,
     strict: bool,
     log_level: str,
     as_json: bool,
@@ -78,12 +91,16 @@ def command(
         claim_stdout()
     log_to_stderr(log_level)
     with reporting(as_json=as_json):
+        if timeline is not None and not Path(timeline).parent.is_dir():
+            raise click.BadParameter(
+                f"there is no folder {str(Path(timeline).parent)!r}", param_hint="--timeline"
+            )
         host = _make_host(file, workers)
         server = WebServer(host, serve) if serve else None
         if server:
             host.registry.register(server)
         with ignoring_late_signals(host.registry):
-            status = _run(host, server, strict=strict, as_json=as_json)
+            status = _run(host, server, timeline, strict=strict, as_json=as_json)
     raise click.exceptions.Exit(status)
 
 
@@ -100,8 +117,11 @@ def _make_host(file: str, workers: int | None) -> Host:
     return host
 
 
-def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -> int:
+def _run(
+    host: Host, server: WebServer | None, timeline: str | None, *, strict: bool, as_json: bool
+) -> int:
     from plugkeep.cli._story import JsonStory, Story, TextStory
+    from plugkeep.cli._timeline import Timeline
     from plugkeep.host.running import Interrupted
     from plugkeep.lifecycle import UP
 
@@ -109,11 +129,16 @@ def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -
     width = max(map(len, registry))
     story: Story = JsonStory() if as_json else TextStory(width)
     registry.subscribe(story)
+    started = Timeline(registry)
+    unsubscribe = registry.subscribe(started)
     endless(until_signal=True)
     incidental()
     registry.subscribe(_note_the_end)
 
     def when_started() -> None:
+        unsubscribe()
+        if timeline is not None:
+            _draw(started, timeline)
         up = [name for name in registry if registry.state(name) in UP]
         if server and server.name not in up:  # what was asked for cannot be had; said already
             raise Interrupted
@@ -125,6 +150,15 @@ def _run(host: Host, server: WebServer | None, *, strict: bool, as_json: bool) -
     finally:
         story.ended(status)
     return status
+
+
+def _draw(started: Timeline, file: str) -> None:
+    from plugkeep.cli._timeline import svg
+
+    try:
+        Path(file).write_text(svg(started.bars), encoding="utf-8")
+    except OSError as error:  # what has been started is worth more than a drawing
+        log.error("the timeline could not be written to %s: %s", file, error.strerror)  # noqa: TRY400
 
 
 def _note_the_end(event: Event) -> None:

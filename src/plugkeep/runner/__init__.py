@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
+from plugkeep.runner._began import BEGAN as BEGAN
 from plugkeep.runner.serving import serve as serve

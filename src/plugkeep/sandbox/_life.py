@@ -8,7 +8,7 @@ import signal
 import time
 import weakref
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import borrow, give_back
@@ -66,6 +66,14 @@ class Outcome(Enum):
     KILLED = "killed"  # by SIGKILL, having ignored SIGTERM, too
 
 
+class Phase(NamedTuple):
+    """A part of a start; times in seconds since the epoch."""
+
+    name: str
+    begin: float
+    end: float
+
+
 class Life:
     """A process that has been launched, with its pipes. `end` it, whatever happens."""
 
@@ -88,6 +96,9 @@ class Life:
         self.plugin = plugin
         self._logger = logging.getLogger(f"plugkeep.plugin.{plugin}")
         self._offered, self._frames_only, self._grants = offered, frames_only, grants
+        self._launched = time.time()
+        self._ready: float | None = None  # when it has said so,
+        self._started: float | None = None  # and when its own start had returned
         self._process = process = launch()
         self._stdin: int | None = process.stdin
         self._stdout = Output(plugin, "stdout", process.stdout)
@@ -130,6 +141,7 @@ class Life:
         if said is not Said.READY:
             self.reason, self.received = heard.reason, heard.received[:QUOTED]
             return Outcome[said.name]
+        self._ready = time.time()
         with SignalsHeld():
             for ear in handshake.unheard:
                 self._log_refused(ear)
@@ -154,7 +166,22 @@ class Life:
             return Outcome.LATE
         except (ProcessExitedError, ProtocolViolationError):
             return Outcome.LOST if self._violation else Outcome.DIED
+        if not self.error:
+            self._started = time.time()
         return Outcome.RAISED if self.error else Outcome.STARTED
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What its start has consisted of so far."""
+        launched, ready, started = self._launched, self._ready, self._started
+        if ready is None:
+            return ()
+        began = None if self.link is None else self.link.announcement.began
+        if began is None:
+            return (Phase("launch", launched, ready),)
+        began = min(max(began, launched), ready)  # whatever the plugin says, and the clock
+        phases = Phase("launch", launched, began), Phase("import", began, ready)
+        return phases if started is None else (*phases, Phase("start", ready, started))
 
     def _ears(self) -> Iterator[Ear]:
         if self._frames_only:

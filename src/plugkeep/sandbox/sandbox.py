@@ -15,7 +15,7 @@ from plugkeep.lifecycle import State, check_timeout
 from plugkeep.sandbox._absent import Absent
 from plugkeep.sandbox._failures import START, STOP, Table, failure
 from plugkeep.sandbox._launch import Command
-from plugkeep.sandbox._life import Life, Outcome
+from plugkeep.sandbox._life import Life, Outcome, Phase
 from plugkeep.sandbox._options import check_grants
 from plugkeep.signals import SignalsHeld
 
@@ -119,6 +119,15 @@ class Sandbox(Calls):
         """The process id while the process runs, else None."""
         life = self._life
         return life.pid if life is not None and life.is_ours else None
+
+    @property
+    def start_phases(self) -> tuple[Phase, ...]:
+        """What the latest start has consisted of, in order, for a timeline.
+
+        ``launch`` until the process came to work of its own (or was ready, where it does not say
+        more), ``import`` until the plugin was there, ``start``, which is its own.
+        """
+        return () if self._life is None else self._life.phases
 
     def start(self) -> None:
         """Start the program and wait until it says that it is ready.

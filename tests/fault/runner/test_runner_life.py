@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_ready_says_what_there_is(serve, level):
     ready = child.await_ready()
     assert ready["wire"] == level
     assert (ready["name"], ready["version"]) == ("quiet", "1.2")
+    assert 0 < time.time() - ready["began"] < 60
     methods = {method["name"]: method for method in ready["methods"]}
     assert methods["add"]["params"] == ["a", "/", "b=", "*rest", "key", "**options"]
     assert methods["add"]["doc"] == "Add."

@@ -191,6 +191,8 @@ def test_a_host_of_level_0_passes_over_what_else_is_said(plugin: Make) -> None:
         ("methods=[{'name': 'a', 'params': 'x'}]", "it is no array"),
         ("methods=[{'name': 'a', 'stream': 1}]", "has stream 1 of method 'a'"),
         ("batch='yes'", "has batch 'yes', which is no boolean"),
+        ("began='now'", "has began 'now', which is no number"),
+        ("began=True", "has began True, which is no number"),
     ],
 )
 def test_a_ready_message_that_cannot_be_agreed_to(wired: Make, members: str, told: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -548,3 +549,39 @@ def test_no_color_is_respected(shell, terminal):
     screen.type(b"\x03")
     screen.rest()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen.shown)
+
+
+def test_the_timeline_shows_what_each_start_consisted_of(shell, start):
+    shell.plugin("far", 'isolation = "process"')
+    shell.plugin("bad", start="raise RuntimeError('no luck')")
+    shell.plugin("user", 'requires = ["bad"]')
+    session = start("--timeline", "start.svg")
+    session.until(RUNNING)
+    drawing = ElementTree.parse(shell.folder / "start.svg")
+    titles = [title.text for title in drawing.iter("{http://www.w3.org/2000/svg}title")]
+    assert [re.sub(r" [\d.]+m?s$", "", title) for title in titles] == [
+        "3 plugins, started in",
+        *("far: launch", "far: import", "far: start"),
+        "bad: failed",
+    ]
+    assert session.end(signal.SIGINT)[0] == 1
+
+
+def test_a_timeline_that_cannot_be_written_is_told_before_anything_starts(shell, start):
+    shell.plugin("a")
+    status, lines, err = start("--timeline", "nowhere/start.svg").end()
+    assert (status, lines) == (2, [])
+    assert "there is no folder 'nowhere'" in err
+    status, lines, err = start("--timeline", ".").end()
+    assert (status, lines) == (2, [])
+    assert "is a directory" in err
+
+
+def test_a_timeline_that_cannot_be_written_after_all_ends_nothing(shell, start):
+    shell.plugin("a", start="import shutil; shutil.rmtree('gone')")
+    (shell.folder / "gone").mkdir()
+    session = start("--timeline", "gone/start.svg")
+    session.until(RUNNING)
+    status, _, err = session.end(signal.SIGINT)
+    assert status == 0
+    assert "the timeline could not be written to gone/start.svg: No such file or" in err

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,44 @@ def test_who_calls_what_is_not_exposed_is_told_so(
     with isolated(methods) as sandbox, pytest.raises(MethodNotFoundError) as caught:
         sandbox.call(called)
     assert str(caught.value) == f"plugin 'shop' has no method {called!r}; {hint}"
+
+
+def test_a_start_is_told_by_its_phases(isolated: Any) -> None:
+    sandbox = isolated("")
+    assert sandbox.start_phases == ()
+    before = time.time()
+    with sandbox:
+        after = time.time()
+        phases = sandbox.start_phases
+    assert [phase.name for phase in phases] == ["launch", "import", "start"]
+    assert [phase.end for phase in phases[:-1]] == [phase.begin for phase in phases[1:]]
+    moments = [before, *(phase.begin for phase in phases), phases[-1].end, after]
+    assert moments == sorted(moments)
+
+
+@pytest.mark.parametrize(
+    ("began", "expected"), [("", ["launch"]), ("-1", ["launch", "import", "start"])]
+)
+def test_a_program_is_believed_within_reason_when_it_began(
+    tmp_path: Path, began: str, expected: list[str]
+) -> None:
+    said = f', "wire": 1, "began": {began}' if began else ""
+    script = tmp_path / "plain.py"
+    script.write_text(
+        f"""print('{{"ready": true{said}}}', flush=True)
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message:
+        print(json.dumps({{"jsonrpc": "2.0", "id": message["id"], "result": None}}), flush=True)
+    if "stop" in line: break
+"""
+    )
+    before = time.time()
+    with ExecSandbox(sys.executable, script) as sandbox:
+        phases = sandbox.start_phases
+    assert [phase.name for phase in phases] == expected
+    assert all(before <= phase.begin <= phase.end for phase in phases)
 
 
 def test_a_file_runs_in_a_child(isolated: Any) -> None:
