@@ -25,10 +25,7 @@ START: Table = {
     Outcome.EXITED: (ExitedBeforeReadyError, "{exit} before it said that it was ready"),
     Outcome.REFUSED: (
         InvalidReadyError,
-        (
-            "printed {received!r}, which is no ready message: it {reason}; "
-            "before a ready message on stdout, other output goes to stderr"
-        ),
+        "{ear.how} {received!r}, which is no ready message: it {ear.reason}{ear.remark}",
     ),
     Outcome.DIED: (ProcessExitedError, "{exit} before its own start had returned"),
     Outcome.LATE: (
@@ -63,7 +60,7 @@ def failure(
     if outcome is Outcome.LOST:
         return life.explain()
     kind, sentence = table[outcome]
-    told = sentence.format(exit=end, timeout=timeout, received=life.received, reason=life.reason)
+    told = sentence.format(exit=end, timeout=timeout, received=life.received, ear=life.refused)
     facts: dict[str, Any] = {}
     if issubclass(kind, TimeoutError):
         facts["timeout"] = timeout

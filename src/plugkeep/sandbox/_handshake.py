@@ -33,13 +33,15 @@ class Said(Enum):
 class Ear(Protocol):
     """Listens in one of the places where a ready message may come.
 
-    With REFUSED, `reason` says why, as the end of a sentence, and `meant_it` whether it was a ready
-    message all the same, and not just output. With READY, `announcement` is what
+    With REFUSED, `reason` says why, as a part of a sentence that begins with `how` and ends with
+    `remark`, and `meant_it` whether it was a ready message all the same, and not just output. With
+    READY, `announcement` is what
     it says (None: level 0), and `rest` what came after it.
     """
 
     descriptor: int
-    where: str
+    how: str
+    remark: str
     reason: str
     meant_it: bool
     announcement: Announcement | None
@@ -57,7 +59,8 @@ class Ear(Protocol):
 class PrintedEar:
     """Listens to stdout."""
 
-    where = "printed"
+    how = "printed"
+    remark = "; before a ready message on stdout, other output goes to stderr"
 
     def __init__(self, stdout: Output, offered: int) -> None:
         self.descriptor = stdout.descriptor
@@ -104,7 +107,8 @@ class PrintedEar:
 class FrameEar:
     """Listens for the first frame of level 2."""
 
-    where = "sent"
+    how = "sent"
+    remark = ""
 
     def __init__(self, descriptor: int) -> None:
         from plugkeep.channel.announcement import FirstFrame

@@ -86,7 +86,7 @@ class Life:
         frames_only: bool = False,
         grants: Grants | None = None,
     ) -> None:
-        self.reason = ""  # why the ready message was refused
+        self.refused: Ear | None = None  # that which has heard no ready message, and says why
         self.received = b""  # what came as, or instead of, the ready message
         #: What it speaks level 1 or 2 over; None: it does not.
         self.link: Link | None = None
@@ -139,7 +139,7 @@ class Life:
         said = handshake.wait(deadline)
         heard = handshake.heard
         if said is not Said.READY:
-            self.reason, self.received = heard.reason, heard.received[:QUOTED]
+            self.refused, self.received = heard, heard.received[:QUOTED]
             return Outcome[said.name]
         self._ready = time.time()
         with SignalsHeld():

@@ -220,8 +220,12 @@ def test_a_ready_message_that_cannot_be_agreed_to(wired: Make, members: str, tol
 @pytest.mark.parametrize("level", [2], indirect=True)
 def test_a_first_frame_that_is_no_ready_message(wired: Make, body: str, told: str) -> None:
     body = body.replace("ready(wire=1)", "raw(packed({'ready': True, 'wire': 1}))")
-    with pytest.raises(InvalidReadyError, match=told):
+    with pytest.raises(InvalidReadyError, match=told) as caught:
         wired(body + "; os.close(1); os.close(WRITE); hear()").start()
+    was_printed = "on stdout" in told
+    assert (") printed b'" in str(caught.value)) is was_printed
+    assert (") sent b'" in str(caught.value)) is not was_printed
+    assert ("other output goes to stderr" in str(caught.value)) is was_printed
 
 
 # --- start ------------------------------------------------------------------------------------
