@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from plugkeep.errors import (
@@ -194,6 +195,20 @@ def test_map_gives_results_in_order(run: Run, toy: Any) -> None:
 
     run(main)
     assert not toy.channel.connection.calls
+
+
+def test_amap_is_no_more_than_two_windows_ahead_of_one_who_lags(run: Run, toy: Any) -> None:
+    async def main() -> None:
+        taken = count()
+        results = toy.caller.amap("echo", [taken], toy.options(window=10))
+        for n in range(40):
+            assert await anext(results) == n
+            while toy.channel.connection.calls:  # noqa: ASYNC110
+                await anyio.lowlevel.checkpoint()
+        await results.aclose()
+        assert next(taken) <= 40 + 2 * 10
+
+    run(main)
 
 
 def test_a_plain_call_inside_of_the_loop_reads_by_itself(run: Run, toy: Any) -> None:

@@ -189,6 +189,17 @@ def test_time_limits_travel_with_every_kind_of_call(plugin: Any) -> None:
     assert asyncio.run(plugin.acall("left")) is None
 
 
+def test_more_calls_under_way_than_a_message_may_hold(plugin: Any) -> None:
+    assert list(plugin.using(window=100_000).map("echo", range(70_000))) == list(range(70_000))
+
+
+def test_a_view_heeds_what_changes_in_what_it_is_a_view_of(plugin: Any) -> None:
+    view = plugin.using(buffers="memoryview")
+    assert view.call("left") is None
+    plugin.call_timeout = 60
+    assert 0 < view.call("left") <= 60
+
+
 def test_what_is_no_time_limit(plugin: Any) -> None:
     assert plugin.call("left", timeout=math.inf) is None
     assert plugin.using(timeout=math.inf).call("left") is None

@@ -541,6 +541,21 @@ def test_a_read_that_is_nothing_but_series_of_answers_is_taken_at_once() -> None
     assert Frames("json").series(one) == []
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_series_with_named_arguments_takes_the_long_way(codec: CodecName) -> None:
+    data = series({**REQUEST, "id": 5, "params": [[1], {"x": 2}]}, codec=codec)
+    assert batching(codec).plain_requests(data) == []
+    assert [each.params for each in batching(codec).receive(data)] == [[1], {"x": 2}]
+
+
+def test_a_series_behind_a_part_of_another_frame_is_not_taken_at_once() -> None:
+    one = series({"jsonrpc": "2.0", "id": 8, "result": [1, 2]})
+    frames = batching("json")
+    assert frames.receive(one[:5]) == []
+    assert frames.series(one) == frames.plain_answers(one) == []
+    assert [each.id for each in frames.receive(one[5:] + one)] == [8, 9, 8, 9]
+
+
 NO_SERIES = {
     "empty": {**REQUEST, "id": 1, "params": []},
     "no result": {"jsonrpc": "2.0", "id": 1, "result": []},
