@@ -203,7 +203,7 @@ def test_amap_is_no_more_than_two_windows_ahead_of_one_who_lags(run: Run, toy: A
         results = toy.caller.amap("echo", [taken], toy.options(window=10))
         for n in range(40):
             assert await anext(results) == n
-            while toy.channel.connection.calls:  # noqa: ASYNC110
+            while toy.channel.connection.calls:
                 await anyio.lowlevel.checkpoint()
         await results.aclose()
         assert next(taken) <= 40 + 2 * 10
