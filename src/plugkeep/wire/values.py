@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -237,6 +238,8 @@ class _Work:
         for base, plainly in _PLAINLY:
             if isinstance(value, base):
                 return self.walk(plainly(value), where)
+        if is_dataclass(value) and not isinstance(value, type):
+            return self.walk(_members(value), where)
         if _exports_buffer(value):
             return self._buffer(value, where)
         return self.walk(self._made_plain(value, where), where)
@@ -288,6 +291,15 @@ def _check_text(text: str, what: str, where: Where) -> None:
     except UnicodeEncodeError as error:
         broken = ascii(text[error.start])
         raise Unsendable(f"{what} a text with half a character in it ({broken})", where) from None
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that are set.
+
+    msgspec leaves out those whose value stands in the class only: defaults of what it has made.
+    """
+    names = (field.name for field in fields(value))
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _exports_buffer(value: Any) -> bool:

@@ -56,6 +56,33 @@ def test_who_calls_what_is_not_exposed_is_told_so(
     assert str(caught.value) == f"plugin 'shop' has no method {called!r}; {hint}"
 
 
+PLACES = """
+from dataclasses import dataclass, field
+from plugkeep import expose
+
+@dataclass
+class Place:
+    name: str
+    height: float = 1.5
+    tags: list[str] = field(default_factory=list)
+
+class PluginFactory:
+    name = "places"
+    def start(self): ...
+    def stop(self): ...
+    @expose
+    def back(self, places: list[Place]) -> list[Place]: return places
+"""
+
+
+def test_the_defaults_of_a_dataclass_travel(tmp_path: Path) -> None:
+    source = tmp_path / "places.py"
+    source.write_text(PLACES)
+    with isolate(f"file:{source}") as sandbox:
+        full = {"name": "Bern", "height": 1.5, "tags": []}
+        assert sandbox.call("back", [{"name": "Bern"}]) == [full]
+
+
 def test_a_start_is_told_by_its_phases(isolated: Any) -> None:
     sandbox = isolated("")
     assert sandbox.start_phases == ()
