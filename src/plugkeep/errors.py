@@ -125,6 +125,12 @@ class InvalidRouteError(RegistryError, ValueError):
     """Raised for a route that cannot be one, and for a plugin whose `routes()` gives none."""
 
 
+class InvalidApplicationError(RegistryError, TypeError):
+    """Raised for a plugin whose `application` is neither ASGI nor WSGI, or whose `mount` is no
+    path.
+    """
+
+
 class RouteConflictError(RegistryError):
     """Raised when two plugins claim the same route; `other` is the one that had it first.
 
@@ -218,6 +224,10 @@ class LifecycleError(PluginError):
 
 class StartError(LifecycleError):
     """Raised when a plugin's start failed; the original exception is the ``__cause__``."""
+
+
+class LifespanError(LifecycleError):
+    """Raised when the lifespan of a plugin's ASGI application failed to begin, or to end."""
 
 
 class StopError(LifecycleError):
@@ -458,6 +468,30 @@ class ReentryLimitError(CallError, RecursionError):
 
 class PluginBusyError(CallError):
     """Raised when a call is refused because too many are being served already."""
+
+
+class HttpError(CallError):
+    """Raised when a handler in a plugin's process raised an HTTPException.
+
+    Applications that serve a table's routes answer it as they answer that. `status` and `headers`
+    are what it says; the text is its detail.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        headers: dict[str, str] | None = None,
+        plugin: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin)
+        self.status = status
+        self.headers = headers or {}
+
+
+class InvalidResponseEventError(CallError):
+    """Raised when a plugin's application broke a rule of ASGI; the message says what it sent."""
 
 
 class NativeCallError(CallError):

@@ -214,10 +214,14 @@ class Side:
         timeout: float | None,
         credit: Any,
     ) -> int:
+        return self.open_in_full(method, args, kwargs, waiter, timeout=timeout, credit=credit)
+
+    def open_in_full(
+        self, method: str, args: Any, kwargs: Any, waiter: AsyncWaiter, **how: Any
+    ) -> int:
+        """Send a call about which there is something special: `how`, for `Channel.open`."""
         gathers = self.under_way > _FEW
-        number = self._channel.open(
-            method, args, kwargs, waiter, timeout=timeout, credit=credit, wait=False, later=gathers
-        )
+        number = self._channel.open(method, args, kwargs, waiter, wait=False, later=gathers, **how)
         self.see_to_it(gathers)
         return number
 

@@ -239,10 +239,12 @@ class Channel(Leading):
         credit: Any = UNSET,
         wait: bool = True,
         later: bool = False,
+        **how: Any,
     ) -> int:
         """Send a call; `waiter` will be told what comes. Return its number.
 
-        Without `wait` only what can be written now is written, and with `later` nothing.
+        Without `wait` only what can be written now is written, and with `later` nothing. `how` is
+        for `Connection.request`.
         """
         self.check()
         number, sending = self.request(
@@ -253,6 +255,7 @@ class Channel(Leading):
             deadline_ms=UNSET if timeout is None else milliseconds(timeout),
             credit=credit,
             within=self.within(),
+            **how,
         )
         try:
             if wait:

@@ -279,10 +279,12 @@ class Host:
     def routes(self) -> RouteTable:
         """The routes of all plugins, as they come and go; the host may add its own."""
         from plugkeep.routing import RouteTable, follow_routes, register_route_providers
+        from plugkeep.web.mounts import mount_applications
 
         table = RouteTable()
         follow_routes(self.registry, table)
         register_route_providers(self.registry, table)
+        mount_applications(self.registry, table)
         return table
 
     def asgi(self, *, strict: bool = False, **options: Any) -> ASGIApp:

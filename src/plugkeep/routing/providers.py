@@ -69,7 +69,7 @@ class _Follower:
     def check(self, name: str, plugin: object) -> None:
         """Have the routes of a plugin join; RegistryError where they cannot."""
         try:
-            routes = _ask(name, plugin) if isinstance(plugin, RouteProvider) else None
+            routes = routes_of(name, plugin) if isinstance(plugin, RouteProvider) else None
             if routes is not None:
                 self._offering.add(name)
             if name in self._offering:  # or was, before another plugin took its place
@@ -95,10 +95,10 @@ class _Follower:
 def _routes_of(registry: Plugins, name: str) -> tuple[Route, ...] | None:
     """Return the routes a plugin offers; None if it does not run or is no provider."""
     provider = registry.capability(name, RouteProvider)
-    return None if provider is None else _ask(name, provider)
+    return None if provider is None else routes_of(name, provider)
 
 
-def _ask(name: str, provider: RouteProvider) -> tuple[Route, ...]:
+def routes_of(name: str, provider: RouteProvider) -> tuple[Route, ...]:
     try:
         offered: object = provider.routes()
         if isinstance(offered, Iterable) and not isinstance(offered, (str, bytes, Mapping)):

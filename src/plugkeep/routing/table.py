@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from plugkeep.errors import InvalidRouteError, RouteConflictError
+from plugkeep.routing.mount import Mount
 from plugkeep.routing.patterns import Pattern
 from plugkeep.routing.route import Route
 
@@ -46,6 +47,7 @@ class RouteTable:
         self._entries: dict[str | None, tuple[RouteEntry, ...]] = {}
         self._claims: dict[_Claim, RouteEntry] = {}
         self._index: _Index | None = None
+        self._mounts: dict[str, Mount] = {}
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -71,6 +73,39 @@ class RouteTable:
         """Remove all routes of `plugin`; one that has none is fine, too."""
         with self._lock:
             self._replace({plugin: ()})
+
+    def mount(self, mount: Mount) -> None:
+        """Add an application, in the place of any that its plugin has: for what no route answers.
+
+        Raises RouteConflictError where another plugin has one under the same path.
+        """
+        with self._lock:
+            rival = self._mounts.get(mount.path)
+            if rival is not None and rival.plugin != mount.plugin:
+                _refuse_mount(mount, rival)
+            self._mounts = {**self._mounts_without(mount.plugin), mount.path: mount}
+
+    def unmount(self, plugin: str | None) -> None:
+        """Remove the application of `plugin`; one that has none is fine, too."""
+        with self._lock:
+            self._mounts = self._mounts_without(plugin)
+
+    def mounts(self) -> list[Mount]:
+        """Return all applications, in the order in which they came."""
+        return list(self._mounts.values())
+
+    def mounted(self, path: str) -> Mount | None:
+        """Return the application for `path`: that with the longest prefix; None: there is none."""
+        mounts = self._mounts
+        if not mounts:
+            return None
+        prefix = path.rstrip("/")
+        while prefix not in mounts and prefix:
+            prefix = prefix.rpartition("/")[0]
+        return mounts.get(prefix)
+
+    def _mounts_without(self, plugin: str | None) -> dict[str, Mount]:
+        return {path: mount for path, mount in self._mounts.items() if mount.plugin != plugin}
 
     def routes(self) -> list[RouteEntry]:
         """Return all entries: plugin by plugin, in the order in which they came."""
@@ -164,7 +199,19 @@ def _refuse_rivals(entry: RouteEntry, holder: Callable[[_Claim], RouteEntry | No
     )
 
 
-def _owner(entry: RouteEntry) -> str:
+def _refuse_mount(mount: Mount, rival: Mount) -> NoReturn:
+    path = mount.path or "/"
+    raise RouteConflictError(
+        f"{_owner(mount)} wants its application under {path}, where that of {_owner(rival)} is "
+        "already; give it another 'mount'",
+        plugin=mount.plugin,
+        other=rival.plugin,
+        method="*",
+        path=path,
+    )
+
+
+def _owner(entry: RouteEntry | Mount) -> str:
     return "the host" if entry.plugin is None else f"plugin {entry.plugin!r}"
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from plugkeep.channel._sides import side_of
 from plugkeep.errors import CallCancelledError
 from plugkeep.runner._calls import Call, nothing
 from plugkeep.runner._streams import stream_here
 
 if TYPE_CHECKING:
+    from plugkeep.channel._sides import Side
     from plugkeep.channel.exposed import ExposedMethod
     from plugkeep.plugin import Plugin
     from plugkeep.runner.runner import Runner
@@ -36,6 +39,7 @@ class LoopThread:
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself forgets them
         self._stop_asked: asyncio.Future[Ended] | None = None
         self._is_over = False
+        self._side: Side | None = None  # while the loop reads what the host says
         self._thread = threading.Thread(target=self._run, name="plugkeep-loop", daemon=True)
         self._thread.start()
 
@@ -88,6 +92,30 @@ class LoopThread:
 
         self._soon(end)
 
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run what is nobody's call; it lets no exception out."""
+        self._soon(lambda: self._spawn(coroutine, None))
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop's thread: at once where this is it."""
+        if threading.get_ident() == self._thread.ident:
+            function()
+        else:
+            self._soon(function)
+
+    def lead(self) -> None:
+        """Read what the host says, from now on; on the loop's thread.
+
+        What comes is mostly for the loop, then, and to be woken by another thread takes longer
+        than to look oneself.
+        """
+        channel = self._runner.channel
+        os.set_blocking(channel.ends.read, False)
+        self._side = side_of(channel)
+        self._side.enter()
+        self._runner.is_led = True
+        channel.have_main_do(nothing)  # it reads now, and hands over to the loop
+
     def close(self) -> None:
         """Cancel what is left, end the loop, and wait for its thread a moment."""
         self._soon(lambda: self._spawn(self._finish(), None))
@@ -111,6 +139,10 @@ class LoopThread:
             log.exception("a task has ended the event loop, which goes on")
 
     async def _finish(self) -> None:
+        if self._side is not None:
+            self._runner.is_led = False
+            self._side.leave()
+            self._side.stop()
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -193,6 +193,17 @@ class PluginChannel(Channel):
                 waiter.jobs.append(job)  # type: ignore[arg-type]  # `run_job` knows
                 waiter.ring()
 
+    def have_main_do(self, job: Job) -> None:
+        """Have the main thread do `job`, whatever it waits in."""
+        self.queue.append(job)
+        self.look()
+        if threading.get_ident() != self._main:
+            self._end_wait()
+
+    def _end_wait(self) -> None:
+        """Have the main thread look around: if it waits in a read, only something to read can."""
+        self.post(self.connection.request(PING, (), {}, NOBODY)[1])
+
     def origin(self, within: Id | None) -> Any:
         """Return what we were serving when we made the call `within`, if that is under way."""
         return self._origins.get(within) if within in self.connection.calls else None
@@ -213,8 +224,7 @@ class PluginChannel(Channel):
                 self.queue.appendleft(waiter.jobs.pop())
             self.look()
             if threading.get_ident() != self._main:
-                # If it waits in a read, only something to read can end that.
-                self.post(self.connection.request(PING, (), {}, NOBODY)[1])
+                self._end_wait()
 
 
 #: So many answers are held back at most.

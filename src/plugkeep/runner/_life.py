@@ -25,6 +25,7 @@ from plugkeep.wire.events import Request
 from plugkeep.wire.messages import Code
 
 if TYPE_CHECKING:
+    from plugkeep.runner._web import Web
     from plugkeep.runner.runner import Runner
 
 #: Seconds that calls have to end in, once they have been told that the plugin stops.
@@ -47,6 +48,7 @@ class Life:
         self.is_running = False
         #: The plugin is to be loaded and configured, and neither started nor stopped.
         self.is_rehearsal = False
+        self._web: Web | None = None
         # What the main thread sleeps on while it does not read.
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -87,8 +89,7 @@ class Life:
 
         def ended(error: BaseException | None) -> None:
             if error is None and not runner.is_stopping:
-                self._is_started()
-                service.answer(call, _START, None)
+                self._open(call)
                 return
             if error is None:
                 self.is_running = True  # so it is stopped, too
@@ -102,6 +103,65 @@ class Life:
             self._run_start(call.request.kwargs, ended, call)
         except BaseException as error:
             ended(error)
+
+    def _open(self, call: Call) -> None:
+        """Offer what the plugin, which has started, has to offer; then it is running."""
+        runner = self._runner
+        plugin = runner.plugin
+        try:
+            if self.is_rehearsal or not offers_web(plugin):
+                self._is_open(call, None)
+                return
+            from plugkeep.runner._web import Web
+
+            self._web = Web(runner)
+            if self._web.collect():
+                runner.service.loop.run(self._begin_web(self._web, call))
+            else:
+                self._is_open(call, None)
+        except BaseException as error:
+            self._take_back(call, error)
+
+    async def _begin_web(self, web: Web, call: Call) -> None:
+        """Begin what runs on the loop, which reads from now on: most of what comes is for it."""
+        try:
+            await web.start()
+            self._runner.service.loop.lead()
+        except BaseException as error:
+            self._take_back(call, error)
+        else:
+            self._is_open(call, web.announced)
+
+    def _is_open(self, call: Call, offered: Any) -> None:
+        if self._runner.is_stopping:
+            self._take_back(call, CallCancelledError(ABOUT_TO_STOP))
+            return
+        self._is_started()
+        self._runner.service.answer(call, _START, offered)
+
+    def _take_back(self, call: Call, error: BaseException) -> None:
+        """Stop the plugin, whose start is not to be, and say so."""
+        runner = self._runner
+
+        def stop() -> None:
+            if not runner.is_stopping:
+                runner.status = 1
+                self._report(self._run_stop(call))
+                runner.service.fail(call, _START, error)
+            else:
+                self.is_running = True  # so it is stopped, too
+                runner.service.fail(call, _START, CallCancelledError(ABOUT_TO_STOP))
+
+        runner.channel.have_main_do(stop)
+
+    def requested(self, request: Request) -> None:
+        """Have a request by HTTP served."""
+        web, runner = self._web, self._runner
+        if web is None or not self.is_running or runner.is_stopping:
+            text = ABOUT_TO_STOP if runner.is_stopping else "the plugin has nothing for HTTP"
+            runner.post_failure(request.id, Failure(Code.NOT_RUNNING, text, UNSET))
+        else:
+            runner.service.loop.soon(lambda: web.requested(request))
 
     def _run_start(
         self,
@@ -178,7 +238,8 @@ class Life:
             if each.is_open:
                 runner.post_failure(each.id, Failure(Code.NOT_RUNNING, ABOUT_TO_STOP, UNSET))
         is_to_stop = self.is_running and not self.is_rehearsal
-        error = self._run_stop(call) if is_to_stop else None
+        failed = self._end_web() if is_to_stop else None
+        error = (self._run_stop(call) if is_to_stop else None) or failed
         if call is None:
             self._report(error)
         elif error is None:
@@ -187,6 +248,26 @@ class Life:
             runner.service.fail(call, _STOP, error)
         runner.service.close()
         runner.is_over = True
+
+    def _end_web(self) -> BaseException | None:
+        """End what the plugin offers by HTTP; return what that raised."""
+        outcome: list[BaseException | None] = []
+        web = self._web
+        if web is None:
+            return None
+
+        async def end() -> None:
+            try:
+                await web.stop()
+            except BaseException as error:
+                outcome.append(error)
+            else:
+                outcome.append(None)
+            self.look()
+
+        self._runner.service.loop.run(end())
+        self._wait(lambda: bool(outcome))
+        return outcome[0]
 
     def _run_stop(self, call: Call | None) -> BaseException | None:
         """Call the plugin's stop; return what it raised."""
@@ -223,6 +304,10 @@ class Life:
         with suppress(RuntimeError):  # it has been rung already
             self._bell.release()
 
+    def wait_for_work(self) -> None:
+        """Sleep until there is something for the main thread to do."""
+        self._wait(lambda: bool(self._runner.queue) or self._runner.is_over)
+
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         """Do the main thread's work, and let others read, until something is so."""
         limit = None if timeout is None else time.monotonic() + timeout
@@ -239,6 +324,11 @@ class Life:
         call = Call(self._runner, request)
         call.is_own = request.method == m.STOP
         return call
+
+
+def offers_web(plugin: object) -> bool:
+    """Say whether a plugin may have anything for HTTP; to find out which takes imports."""
+    return hasattr(plugin, "routes") or hasattr(plugin, "application")
 
 
 def _is_async(method: Any) -> bool:

@@ -254,7 +254,7 @@ class Service:
         except UnsendableValueError as error:
             self.fail(call, method, Refused(failure_of(error)))
         else:
-            self._end(call, sending)
+            self.end(call, sending)
 
     def send_value(self, call: Call, value: Any) -> None:
         """Send the next value of a stream, for which there is credit."""
@@ -274,13 +274,15 @@ class Service:
             failure = given_up(call) or method.failure(error)
         else:
             failure = method.failure(error)
-        self._end(call, self._runner.connection.refuse(call.id, *failure))
+        self.end(call, self._runner.connection.refuse(call.id, *failure))
 
-    def _end(self, call: Call, sending: Sending) -> None:
+    def end(self, call: Call, sending: Sending) -> None:
+        """Send the answer to a call, which is over with that."""
         self._runner.calls.pop(call.id, None)
         self._runner.unwanted.discard(call.id)
         call.send(sending)
-        self._runner.life.look()
+        if self._runner.is_stopping:  # and waits for the last of them
+            self._runner.life.look()
 
 
 def kinds_of(args: list[Any]) -> Any:

@@ -42,6 +42,7 @@ from plugkeep.wire import messages as m
 from plugkeep.wire.connection import Connection, Sending
 from plugkeep.wire.events import Log, Notification, Request
 from plugkeep.wire.frames import HEADER, Frames
+from plugkeep.wire.http import HTTP
 from plugkeep.wire.messages import Code, Id
 from plugkeep.wire.ndjson import Ndjson, Noise
 
@@ -101,6 +102,8 @@ class Runner:
         self.service = Service(self)
         self.is_stopping = False
         self.is_over = False
+        #: Whether the event loop reads, and the main thread waits for what is left to it.
+        self.is_led = False
         self.status = 0
         self._main = threading.get_ident()
         self._lost_logs = 0
@@ -120,7 +123,10 @@ class Runner:
             self._wire.give_back_stdout()
         while not self.is_over:
             try:
-                self._serve_quickly()
+                if self.is_led:
+                    self.life.wait_for_work()
+                else:
+                    self._serve_quickly()
             except _Woken:
                 self.channel.recover()
             self.service.work()
@@ -267,6 +273,8 @@ class Runner:
             self._consider(request)
         elif len(self.queue) < MOST_WAITING:
             self.queue.append(request)
+            if self.is_led:
+                self.life.look()
         else:
             self._refuse(request, PluginBusyError(f"{MOST_WAITING} calls are waiting already"))
 
@@ -299,6 +307,8 @@ class Runner:
             self.life.start(request)
         elif request.method == m.STOP:
             self.life.stop(request)
+        elif request.method == HTTP:
+            self.life.requested(request)
         else:
             self._refuse(request, self._unknown(request.method))
 

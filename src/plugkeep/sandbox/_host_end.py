@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from plugkeep.channel.failures import failure_of
 from plugkeep.channel.workers import run
@@ -13,6 +13,7 @@ from plugkeep.errors import PluginBusyError, ReentryLimitError
 from plugkeep.sandbox._host_calls import HostCall
 from plugkeep.sandbox._log_queue import LogQueue
 from plugkeep.sandbox.granting import Grants, Offer, Served, find_method
+from plugkeep.wire.http import RECEIVE
 from plugkeep.wire.messages import HOST, Code
 
 if TYPE_CHECKING:
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from plugkeep.wire.events import Log, Notification, Request
     from plugkeep.wire.messages import Id
     from plugkeep.wire.ndjson import Noise
+
+
+class Exchange(Protocol):
+    """A request by HTTP that the plugin answers; told on any thread."""
+
+    def asked(self, request: Request) -> None:
+        """The plugin wants more of what the client sends."""
+        ...
+
+    def credited(self) -> None:
+        """It takes more of that."""
+        ...
+
 
 #: So many calls of one plugin are served at once; others wait for their turn.
 AT_ONCE: Final = 64
@@ -48,6 +62,8 @@ class HostEnd:
         self._offers: dict[str, tuple[object, Offer]] = {}
         self._calls: dict[Id, HostCall] = {}
         self._waiting: deque[HostCall] = deque()
+        #: By the plugin's calls for more of what a client sends: whose they are.
+        self.receiving: dict[Id, Exchange] = {}
         self._at_work = 0  # on calls that had to wait for their turn, or would have had to
         self._lock = threading.Lock()
 
@@ -84,6 +100,9 @@ class HostEnd:
 
     def requested(self, request: Request) -> None:
         """See `Peer`."""
+        if request.method == RECEIVE and (exchange := self._exchange(request)) is not None:
+            exchange.asked(request)
+            return
         if not request.method.startswith(HOST):
             text = f"the host has no method {request.method!r:.200}"
             self.channel.post(
@@ -115,7 +134,7 @@ class HostEnd:
         """See `Peer`."""
         call = self._calls.get(number)
         if call is None:
-            return
+            return  # of what a client sends: that ends with its exchange
         call.cancel()
         with self._lock:
             try:
@@ -126,8 +145,13 @@ class HostEnd:
 
     def credited(self, number: Id) -> None:
         """See `Peer`."""
-        if (call := self._calls.get(number)) is not None:
+        if (call := self._calls.get(number) or self.receiving.get(number)) is not None:
             call.credited()
+
+    def _exchange(self, request: Request) -> Exchange | None:
+        """Return the exchange by HTTP that the plugin wants to receive more of."""
+        waiter = self.channel.connection.calls.get(request.within)  # type: ignore[arg-type]
+        return waiter if hasattr(waiter, "asked") else None
 
     def _outer(self, request: Request) -> HostCall | None:
         """Return the call that we serve, on whose behalf the call was made that this is within."""

@@ -12,12 +12,18 @@ from msgspec import UNSET
 
 from plugkeep.channel.calling import PLAIN, Caller
 from plugkeep.channel.channel import Channel
-from plugkeep.errors import ConfigError, ProtocolViolationError, RemoteError
+from plugkeep.errors import (
+    ConfigError,
+    InvalidReadyError,
+    ProtocolViolationError,
+    RemoteError,
+)
 from plugkeep.sandbox._host_end import HostEnd
 from plugkeep.sandbox._life import STOP_MESSAGE
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
 from plugkeep.wire.frames import Frames
+from plugkeep.wire.http import Offer, UnfitEvent, read_offer
 from plugkeep.wire.messages import START, STOP, Code
 from plugkeep.wire.ndjson import Ndjson, Noise
 
@@ -32,6 +38,10 @@ if TYPE_CHECKING:
 
 #: What our own runner raises where the plugin's configuration is not what the plugin asks for.
 _MISCONFIGURED = f"{ConfigError.__module__}.{ConfigError.__qualname__}"
+
+
+#: In the place of a result: the plugin has no such method.
+_UNKNOWN = object()
 
 
 class Fate(Protocol):
@@ -84,6 +94,8 @@ class Link:
         received: bytes,
     ) -> None:
         self.announcement = announcement
+        #: What the plugin offers by HTTP, once it has started.
+        self.offer = Offer()
         #: Of each protocol that was asked for, the class of the proxies; None: it does not fit.
         self.proxies: WeakKeyDictionary[Any, type[Proxy] | None] = WeakKeyDictionary()
         codec = _codec(announcement)
@@ -104,13 +116,21 @@ class Link:
     def start(self, config: Any, deadline: float) -> PluginError | None:
         """Have the plugin do its own start; return what it raised, if anything.
 
+        What it offers by HTTP is in `offer` then.
+
         Raises CallTimeoutError, UnsendableValueError where the config cannot travel, and what the
         channel does where the plugin has gone.
         """
-        _, error = self._ask(START, {"config": config, "host": self.end.granted}, deadline)
+        result, error = self._ask(START, {"config": config, "host": self.end.granted}, deadline)
         if isinstance(error, RemoteError) and error.type == _MISCONFIGURED:
             text = f"plugin {self.caller.plugin!r}: {error.remote_message}"
             return ConfigError(text, plugin=self.caller.plugin)
+        if error is None and isinstance(result, dict):
+            try:
+                self.offer = read_offer(result)
+            except UnfitEvent as unfit:
+                text = f"plugin {self.caller.plugin!r} {unfit}"
+                return InvalidReadyError(text, plugin=self.caller.plugin)
         return error
 
     def stop(self, deadline: float) -> PluginError | None:
@@ -119,8 +139,8 @@ class Link:
         Raises CallTimeoutError, and what the channel does where the plugin has gone.
         """
         self.end.cancel_all()  # the plugin may be waiting for their answers
-        is_known, error = self._ask(STOP, {}, deadline)
-        if not is_known and self.announcement.level == 1:
+        result, error = self._ask(STOP, {}, deadline)
+        if result is _UNKNOWN and self.announcement.level == 1:
             self.channel.post((STOP_MESSAGE, ()))
         return error
 
@@ -151,11 +171,13 @@ class Link:
 
     def _ask(
         self, method: str, params: dict[str, Any], deadline: float
-    ) -> tuple[bool, PluginError | None]:
-        """Return whether the plugin knows the method, and what that raised."""
+    ) -> tuple[Any, PluginError | None]:
+        """Return the result, `_UNKNOWN` where there is no such method, and what it raised."""
         left = None if deadline == math.inf else max(deadline - time.monotonic(), 0.0)
         answer = self.channel.call(method, (), params, left)
         error = answer.error if isinstance(answer, Answer) else None
-        if error is None or error.code == Code.METHOD_NOT_FOUND:
-            return error is None, None
-        return True, self.caller.error_of(error, method.removeprefix("$/"), PLAIN)
+        if error is None:
+            return answer.result, None
+        if error.code == Code.METHOD_NOT_FOUND:
+            return _UNKNOWN, None
+        return None, self.caller.error_of(error, method.removeprefix("$/"), PLAIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
@@ -22,8 +22,10 @@ from plugkeep.signals import SignalsHeld
 if TYPE_CHECKING:
     from plugkeep.channel.announcement import Method
     from plugkeep.plugin import ProtocolOf
+    from plugkeep.routing.route import Route
     from plugkeep.sandbox._link import Link
     from plugkeep.sandbox.granting import Grants
+    from plugkeep.sandbox.web import RemoteApplication
 
 T = TypeVar("T")
 
@@ -108,6 +110,31 @@ class Sandbox(Calls):
             link.proxies[protocol] = proxy_class_if_fit(protocol, self)
         kind = link.proxies[protocol]
         return None if kind is None else cast("T", kind(self))
+
+    def routes(self) -> Iterable[Route]:
+        """Return the plugin's routes, while it runs; they are answered in its process."""
+        link = self._link
+        if link is None or not link.offer.routes:
+            return ()
+        from plugkeep.sandbox.web import remote_routes
+
+        return remote_routes(self)
+
+    @property
+    def application(self) -> RemoteApplication | None:
+        """The plugin's whole application, an ASGI one; None: it has none, or does not run."""
+        link = self._link
+        if link is None or link.offer.mount is None:
+            return None
+        from plugkeep.sandbox.web import RemoteApplication
+
+        return RemoteApplication(self, mount=link.offer.mount)
+
+    @property
+    def mount(self) -> str | None:
+        """The path under which its application is to be found."""
+        link = self._link
+        return None if link is None else link.offer.mount
 
     @property
     def _link(self) -> Link | None:

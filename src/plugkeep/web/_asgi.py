@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import anyio
-from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Match, NoMatchFound, Router, request_response
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Match, NoMatchFound, Router
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from plugkeep.errors import PluginNotFoundError
+from plugkeep.errors import (
+    HttpError,
+    NotStartedError,
+    PluginNotFoundError,
+    ProcessExitedError,
+    ProtocolViolationError,
+)
 from plugkeep.lifecycle import UP, State
+from plugkeep.routing.mount import Mount
+from plugkeep.web._endpoints import Endpoints, path_below
 
 if TYPE_CHECKING:
     from plugkeep.routing import RouteEntry, RouteTable
@@ -43,11 +47,15 @@ class TableApp:
         lifespan: Lifespan[Any] | None,
         threads: int,
     ) -> None:
-        routes = [_TableRoute(table, registry, authorize, threads)]
-        self._router = Router(routes, lifespan=lifespan)
+        self._route = _TableRoute(table, registry, authorize, threads)
+        self._router = Router([self._route], lifespan=lifespan)
         self._alone = ExceptionMiddleware(self._router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        mount = self._route.ready_mount(scope)
+        if mount is not None:
+            await _hand_over(mount, scope, receive, send)
+            return
         # Inside a Starlette or FastAPI application, that one's handlers answer for exceptions.
         alone = "starlette.exception_handlers" not in scope
         await (self._alone if alone else self._router)(scope, receive, send)
@@ -66,17 +74,20 @@ class _TableRoute(BaseRoute):
         self._table = table
         self._registry = registry
         self._authorize = authorize
-        self._threads = threads
-        self._limiters: dict[str | None, anyio.CapacityLimiter] = {}
-        # Weak: what has left the table must not live on here.
-        self._apps: WeakKeyDictionary[RouteEntry, ASGIApp] = WeakKeyDictionary()
+        self._endpoints = Endpoints(threads)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return Match.NONE, {}
-        path = _path(scope)
-        found = self._table.match(scope["method"], path)
+        path = path_below(scope)
+        found = None
+        if scope["type"] == "http":
+            found = self._table.match(scope["method"], path)
         if found is None:
+            if (mount := self._table.mounted(path)) is not None:
+                return Match.FULL, {"plugkeep": mount}
+            if scope["type"] == "websocket":
+                return Match.NONE, {}
             allowed = self._table.allowed(path)
             return (Match.PARTIAL if allowed else Match.NONE), {"plugkeep": None}
         params = {**scope.get("path_params", {}), **found.params}
@@ -87,31 +98,59 @@ class _TableRoute(BaseRoute):
         raise NoMatchFound(name, path_params)  # routes of plugins have no names
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        entry: RouteEntry | None = scope["plugkeep"]
+        entry: RouteEntry | Mount | None = scope["plugkeep"]
         if entry is None:
-            allow = ", ".join(self._table.allowed(_path(scope)))
+            allow = ", ".join(self._table.allowed(path_below(scope)))
             raise HTTPException(405, headers={"Allow": allow})
+        if isinstance(entry, Mount):
+            await self._refuse(entry, scope, receive, send)
+            return
         self._check_running(entry.plugin)
         if scope["method"] == "HEAD":
             send = _without_body(send)
-        await _guard(entry, self._serve, scope, receive, send)
+        await _guard(entry.plugin, str(entry.route), self._serve, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry: RouteEntry = scope["plugkeep"]
         if entry.route.permissions:
             await self._check_permitted(entry, Request(scope, receive))
-        app = self._apps.get(entry)
-        if app is None:
-            app = self._apps[entry] = self._build(entry)
-        await app(scope, receive, send)
+        await self._endpoints.find(entry)(scope, receive, send)
+
+    def ready_mount(self, scope: Scope) -> Mount | None:
+        """Return the application for a request, where it runs; None: see to it in the long way.
+
+        The router would find the same, and takes as long as all the rest.
+        """
+        if scope["type"] not in ("http", "websocket"):
+            return None
+        path = path_below(scope)
+        if "method" in scope and self._table.match(scope["method"], path) is not None:
+            return None
+        mount = self._table.mounted(path)
+        return mount if mount is not None and self._state(mount.plugin) in UP else None
+
+    async def _refuse(self, mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse what is for an application that does not run."""
+        try:
+            self._check_running(mount.plugin)
+        except HTTPException as refusal:
+            if scope["type"] == "http":
+                raise
+            await _refuse_websocket(refusal, scope, receive, send)
+        else:  # it has just come up
+            await _hand_over(mount, scope, receive, send)
+
+    def _state(self, plugin: str | None) -> State | None:
+        """Return the state of a plugin, where that matters; None: it is not registered."""
+        if plugin is None or self._registry is None:
+            return State.RUNNING
+        try:
+            return self._registry.state(plugin)
+        except PluginNotFoundError:
+            return None
 
     def _check_running(self, plugin: str | None) -> None:
-        if plugin is None or self._registry is None:
-            return
-        try:
-            state: State | None = self._registry.state(plugin)
-        except PluginNotFoundError:
-            state = None
+        state = self._state(plugin)
         if state in UP:
             return
         raise HTTPException(
@@ -128,34 +167,38 @@ class _TableRoute(BaseRoute):
                 entry.route, entry.plugin, permissions,
             )  # fmt: skip
         # Not `not allowed`: a forgotten await, or (False, "reason"), would be true.
-        elif await self._call(None, self._authorize, request, permissions) is True:
+        elif await self._endpoints.call(None, self._authorize, request, permissions) is True:
             return
         raise HTTPException(403, f"needs permission: {', '.join(permissions)}")
 
-    def _build(self, entry: RouteEntry) -> ASGIApp:
-        handler, route, plugin = entry.route.handler, str(entry.route), entry.plugin
 
-        async def endpoint(request: Request) -> Response:
-            return _response(await self._call(plugin, handler, request), route)
+async def _hand_over(mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
+    """Leave a request to an application."""
+    below = {**scope, "root_path": scope.get("root_path", "") + mount.path}
+    for key in _OURS:
+        below.pop(key, None)
+    what = f"{scope.get('method', 'WebSocket')} {scope['path']}"
+    await _guard(mount.plugin, what, mount.application, below, receive, send)
 
-        app = request_response(endpoint)
-        for middleware in reversed(entry.route.middleware):
-            app = _wrap(middleware, app)
-        return app
 
-    async def _call(self, plugin: str | None, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function of `plugin`, on a thread of its own unless it is asynchronous."""
-        if _is_async(function):
-            return await function(*args)
-        limiter = self._limiters.get(plugin)
-        if limiter is None:
-            limiter = self._limiters[plugin] = anyio.CapacityLimiter(self._threads)
-        result = await to_thread.run_sync(function, *args, limiter=limiter)
-        return await result if inspect.isawaitable(result) else result
+async def _refuse_websocket(
+    refusal: HTTPException, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Refuse the handshake, with a response of HTTP where the server can."""
+    await receive()
+    if "websocket.http.response" in scope.get("extensions", {}):
+        response = PlainTextResponse(refusal.detail, refusal.status_code, refusal.headers)
+        await response(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1013, "reason": refusal.detail})
+
+
+#: Members of a scope that are the table's router's, and not for an application below it.
+_OURS = ("plugkeep", "router", "endpoint", "path_params", "starlette.exception_handlers")
 
 
 async def _guard(
-    entry: RouteEntry, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    plugin: str | None, what: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Run `app`; what a plugin raises is logged with its name and harms nobody else."""
     started = False
@@ -169,18 +212,31 @@ async def _guard(
         await app(scope, receive, note)
     except HTTPException:
         raise
+    except HttpError as error:
+        raise HTTPException(error.status, error.message, error.headers) from error
     except ClientDisconnect:
-        log.debug("%s of plugin %r: the client has gone", entry.route, entry.plugin)
+        log.debug("%s of plugin %r: the client has gone", what, plugin)
     except BaseException as error:  # sys.exit() in a handler must not end the host
         if _is_from_outside(error):
             raise
-        log.exception("%s of plugin %r failed", entry.route, entry.plugin)
+        log.exception("%s of plugin %r failed", what, plugin)
         if started:  # the server has to break the connection off: half an answer is on its way
             if isinstance(error, Exception):
                 raise
-            raise RuntimeError(f"{entry.route} broke off: {type(error).__name__}") from error
-        whose = f" in plugin '{entry.plugin}'" if entry.plugin else ""
-        await PlainTextResponse(f"Internal Server Error{whose}", 500)(scope, receive, send)
+            raise RuntimeError(f"{what} broke off: {type(error).__name__}") from error
+        if scope["type"] == "websocket":
+            raise
+        await _failure(plugin, error)(scope, receive, send)
+
+
+def _failure(plugin: str | None, error: BaseException) -> PlainTextResponse:
+    """Return what a client is told whose request has failed."""
+    if isinstance(error, (ProcessExitedError, ProtocolViolationError)):
+        return PlainTextResponse(f"Plugin '{plugin}' has ended while it was answering", 502)
+    if isinstance(error, NotStartedError):
+        return PlainTextResponse(f"plugin '{plugin}' is not running", 503)
+    whose = f" in plugin '{plugin}'" if plugin else ""
+    return PlainTextResponse(f"Internal Server Error{whose}", 500)
 
 
 def _is_from_outside(error: BaseException) -> bool:
@@ -197,35 +253,6 @@ def _is_from_outside(error: BaseException) -> bool:
     return task is None or task.cancelling() > 0  # else the handler raised it itself
 
 
-def _response(result: object, route: str) -> Response:
-    """Return what a handler returned as a response."""
-    match result:
-        case Response():
-            return result
-        case None:
-            return Response(status_code=204)
-        case str():
-            return PlainTextResponse(result)
-        case bytes():
-            return Response(result, media_type="application/octet-stream")
-        case dict() | list():
-            return JSONResponse(result)
-    raise TypeError(
-        f"the handler of {route} returned {type(result).__name__}; it can return a Starlette "
-        f"Response, str, bytes, dict, list or None"
-    )
-
-
-def _wrap(middleware: Any, app: ASGIApp) -> ASGIApp:
-    if hasattr(middleware, "cls"):
-        wrapped = middleware.cls(app, *middleware.args, **middleware.kwargs)
-    else:
-        wrapped = middleware(app)
-    if not callable(wrapped):
-        raise TypeError(f"the middleware {middleware!r} returned {wrapped!r}, no ASGI application")
-    return wrapped  # type: ignore[no-any-return]
-
-
 def _without_body(send: Send) -> Send:
     """Return a `send` for HEAD: handlers of GET answer it, and not every server drops the body."""
 
@@ -235,17 +262,3 @@ def _without_body(send: Send) -> Send:
         await send(message)
 
     return send_head
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004  (an object with an async __call__)
-    )
-
-
-def _path(scope: Scope) -> str:
-    """Return the path below where the application is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    below = path.removeprefix(root)
-    return below if not below or below.startswith("/") else path

@@ -129,8 +129,12 @@ class Connection:
         deadline_ms: Any = UNSET,
         credit: Any = UNSET,
         within: Any = UNSET,
+        *,
+        as_is: bool = False,
     ) -> tuple[int, Sending]:
         """Return the number of a new call, and what is to be sent for it.
+
+        `as_is`: the caller knows that `kwargs` hold nothing that needs a look inside.
 
         Raises UnsendableValueError, naming the argument.
         """
@@ -141,8 +145,11 @@ class Connection:
                 self.calls[number] = waiter
                 return number, (quick, ())
         message = Message(number, method, UNSET, UNSET, UNSET, deadline_ms, credit, within)
+        buffers: list[memoryview]
         try:
-            if kwargs:
+            if as_is:
+                message.params, buffers = kwargs, []
+            elif kwargs:
                 (packed, values), buffers = self._pack([args, list(kwargs.values())])
                 message.params = pack_params(packed, dict(zip(kwargs, values, strict=True)))
             else:
@@ -181,9 +188,11 @@ class Connection:
         flow = self.serving.get(number)
         return flow.left if flow else 0
 
-    def answer(self, number: Id, result: Any) -> Sending:
+    def answer(self, number: Id, result: Any, *, as_is: bool = False) -> Sending:
         """Return what is to be sent as the result. Raises UnsendableValueError; answer otherwise,
         then.
+
+        `as_is`: whoever answers knows that `result` holds nothing that needs a look inside.
         """
         quick = self._quick_answer(number, result)
         if quick is not None:
@@ -191,7 +200,7 @@ class Connection:
             return quick, ()
         message = Message(number)
         try:
-            message.result, buffers = self._pack(result)
+            message.result, buffers = (result, []) if as_is else self._pack(result)
             sending = self._with_buffers(message, buffers)
         except m.UNENCODABLE as error:
             raise UnsendableValueError(f"the result {why(self.codec, result, error)}") from None

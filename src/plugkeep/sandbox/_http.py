@@ -1,0 +1,333 @@
+"""The host's side of HTTP: hands a request to the plugin's application, and its response back.
+
+See `plugkeep.wire.http` for what travels. An exchange belongs to the task that the server has
+made for it, on whichever event loop that runs; a second task, which reads what the client sends,
+is there only once the application has asked for more than came with the request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from plugkeep.channel._async_waiters import AsyncListener
+from plugkeep.channel._sides import side_of
+from plugkeep.channel.calling import PLAIN
+from plugkeep.errors import CallError, HttpError, InvalidResponseEventError
+from plugkeep.wire.http import (
+    HTTP,
+    INLINE,
+    LONGEST_PIECE,
+    WINDOW,
+    UnfitEvent,
+    check_body,
+    check_headers,
+    check_status,
+    pack_event,
+    pack_scope,
+    unpack_event,
+)
+from plugkeep.wire.messages import Id, PlainAnswer
+
+if TYPE_CHECKING:
+    from plugkeep.channel._sides import Side
+    from plugkeep.sandbox._link import Link
+    from plugkeep.wire.events import Answer, Request
+
+log = logging.getLogger("plugkeep.web")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: A body that is known to be this short is read before the plugin hears of its request.
+_SHORT_BODY: Final = 64 * 1024
+
+
+async def exchange(
+    link: Link, target: dict[str, Any], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Have the plugin's application answer a request, or serve a WebSocket.
+
+    `target` says which: a route, or nothing for the whole application. Raises HttpError where a
+    handler has raised an HTTPException; RemoteError for whatever else the application has raised,
+    and PluginError where it breaks ASGI's rules; ProcessExitedError where its process has ended.
+    """
+    body, more = await _beginning(scope, receive)
+    if body is None:
+        return  # the client is gone already
+    side = side_of(link.channel)
+    own = _Exchange(side, link, scope["type"], receive, send)
+    side.enter()
+    try:
+        await side.drain()
+        own.open({"scope": {**pack_scope(scope), **target}, "body": body, "more": more})
+        await own.relay()
+    except BaseException as error:
+        side.withdraw(own.number)
+        if isinstance(error, CallError) and error.plugin is None:
+            raise link.caller.named(error) from None
+        raise
+    finally:
+        own.close()
+        side.leave()
+
+
+async def _beginning(scope: Scope, receive: Receive) -> tuple[bytes | None, bool]:
+    """Return what is sent along with the head: all of a short body, else nothing of it.
+
+    None where the client has gone before it was complete.
+    """
+    if scope["type"] == "websocket":
+        await receive()  # that it wants to connect, which goes without saying
+        return b"", True
+    size = _body_size(scope)
+    if not size or size > _SHORT_BODY:
+        return b"", bool(size)
+    pieces: list[bytes] = []
+    while True:
+        event = await receive()
+        if event["type"] != "http.request":
+            return None, False
+        pieces.append(event.get("body", b""))
+        if not event.get("more_body", False):
+            return b"".join(pieces), False
+        if sum(map(len, pieces)) > size:  # the server should not have let it through
+            return b"".join(pieces), True
+
+
+def _body_size(scope: Scope) -> float:
+    """Return how long the body will be, infinite where that is not known, or not to be asked."""
+    length: float | None = None
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            length = int(value[:20])
+        elif name == b"transfer-encoding" or name == b"expect":  # 100-continue: let it decide
+            return float("inf")
+    if length is None:
+        # Before HTTP/2 there is no body without one of the two (RFC 9112, 6.3).
+        return 0 if scope.get("http_version", "1.1").startswith("1") else float("inf")
+    return length
+
+
+class _Exchange(AsyncListener):
+    """One exchange. What is read of the wire tells it, on any thread; all else is its task's."""
+
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_cancel_pump",
+        "_connection",
+        "_credited",
+        "_frame",
+        "_granted",
+        "_is_complete",
+        "_is_started",
+        "_link",
+        "_pumped",
+        "_receive",
+        "_send",
+        "_trailers",
+        "_type",
+        "number",
+    )
+
+    def __init__(self, side: Side, link: Link, kind: str, receive: Receive, send: Send) -> None:
+        super().__init__(side, wants_progress=False)
+        self.number = 0
+        self._link = link
+        self._connection = link.channel.connection
+        self._type = kind
+        self._receive, self._send = receive, send
+        self._frame = "websocket.send" if kind == "websocket" else ""
+        self._is_started = self._is_complete = self._trailers = False
+        self._granted = 0
+        #: The plugin's call for more of the request, and what waits for credit for it.
+        self._asked: deque[Request] = deque()
+        self._pumped: Id | None = None
+        self._cancel_pump: Callable[[], object] | None = None
+        self._credited = side.new_bell()
+
+    def open(self, params: dict[str, Any]) -> None:
+        """Tell the plugin of the request."""
+        is_short = len(params["body"]) < INLINE
+        self.number = self.side.open_in_full(HTTP, (), params, self, credit=WINDOW, as_is=is_short)
+
+    def close(self) -> None:
+        """Have nothing more to do with it."""
+        if self._pumped is None and not self._asked:
+            return
+        if self._cancel_pump is not None:
+            self._cancel_pump()
+        for number in (self._pumped, *(request.id for request in self._asked)):
+            self._conclude(number)
+
+    # --- the wire tells -------------------------------------------------------------------
+
+    def asked(self, request: Request) -> None:
+        """The application wants more of the request."""
+        self._asked.append(request)
+        self.news()
+
+    def credited(self) -> None:
+        """There is credit for what the client sends."""
+        with suppress(RuntimeError):  # the loop has been closed
+            self.side.loop.soon_from_afar(self._ring_credited)
+
+    def has_news(self) -> bool:
+        return bool(self._asked) or AsyncListener.has_news(self)
+
+    def _ring_credited(self) -> None:
+        if not self._credited.done():
+            self._credited.set_result(None)
+
+    # --- from the plugin to the client ----------------------------------------------------
+
+    async def relay(self) -> None:
+        """Pass on what the application sends, until it has done."""
+        while True:
+            await self.wait(None)
+            while self.chunks:
+                chunk = self.chunks.popleft()
+                value = self._link.caller.chunk_of(chunk, HTTP, PLAIN)
+                await self._pass_on(value)
+                self._grant()
+            if self._asked:
+                self._begin_pump()
+            if self.answer is not None:
+                await self._finish(self.answer)
+                return
+            self._link.channel.check()
+
+    def _grant(self) -> None:
+        """Take as many more as were passed on, half a window at a time."""
+        self._granted += 1
+        if self._granted * 2 >= WINDOW and self.answer is None:
+            self._link.channel.grant(self.number, self._granted)
+            self._granted = 0
+
+    async def _pass_on(self, value: Any) -> None:
+        try:
+            event = unpack_event(value, "http.response.body", self._frame)
+        except UnfitEvent as unfit:
+            raise self._broke_rules(str(unfit)) from None
+        first = event.pop("body", b"") if event["type"] == "http.response.start" else b""
+        await self._send_on(event)
+        if first:
+            await self._send_on({"type": "http.response.body", "body": first, "more_body": True})
+
+    async def _send_on(self, event: dict[str, Any]) -> None:
+        kind = event["type"]
+        if kind == "http.response.start":
+            self._is_started, self._trailers = True, bool(event.get("trailers"))
+        elif kind == "http.response.body" and not event.get("more_body"):
+            self._is_complete = not self._trailers
+        elif kind == "http.response.trailers" and not event.get("more_trailers"):
+            self._is_complete = True
+        await self._send(event)
+
+    async def _finish(self, answer: Answer | PlainAnswer) -> None:
+        result = self._link.caller.result_of(answer, HTTP, PLAIN)
+        if self._type == "websocket":
+            return
+        if isinstance(result, dict):
+            await self._finish_with(result)
+        if not self._is_complete:
+            what = "its response" if self._is_started else "a response"
+            raise self._broke_rules(f"returned without sending {what} to the end")
+
+    async def _finish_with(self, result: dict[str, Any]) -> None:
+        try:
+            if (raised := result.get("exception")) is not None:
+                raise _http_error(raised)
+            if "status" in result:
+                start = {
+                    "type": "http.response.start",
+                    "status": check_status(result["status"]),
+                    "headers": check_headers(result.get("headers")),
+                }
+                self._is_started = True
+                await self._send(start)
+            body = check_body(result.get("body"))
+        except UnfitEvent as unfit:
+            raise self._broke_rules(str(unfit)) from None
+        self._is_complete = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _broke_rules(self, reason: str) -> InvalidResponseEventError:
+        plugin = self._link.caller.plugin
+        return InvalidResponseEventError(
+            f"the application of plugin {plugin!r} {reason}", plugin=plugin
+        )
+
+    # --- from the client to the plugin ----------------------------------------------------
+
+    def _begin_pump(self) -> None:
+        if self._pumped is not None:  # one at a time
+            self._conclude(self._asked.popleft().id)
+            return
+        self._pumped = self._asked.popleft().id
+        self._link.end.receiving[self._pumped] = self
+        self._cancel_pump = self.side.loop.spawn(self._pump)
+
+    async def _pump(self) -> None:
+        """Pass on what the client sends, as there is credit for it, until the client is gone."""
+        number = self._pumped
+        assert number is not None  # noqa: S101  # set where this is begun
+        try:
+            is_there = True
+            while is_there:
+                while not self._connection.credit_left(number):
+                    if number not in self._connection.serving:
+                        return
+                    self._credited = self.side.new_bell()
+                    if not self._connection.credit_left(number):
+                        await self._credited
+                is_there = await self._pump_one(number)
+        except Exception:
+            log.exception("reading a request for plugin %r failed", self._link.caller.plugin)
+        self._conclude(number)
+
+    async def _pump_one(self, number: Id) -> bool:
+        """Pass on one event; return False where it was the last."""
+        event = dict(await self._receive())
+        if event["type"] in ("http.disconnect", "websocket.disconnect"):
+            await self._chunk(number, pack_event(event))
+            return False
+        body = event.get("body", b"")
+        while len(body) > LONGEST_PIECE:
+            await self._chunk(number, body[:LONGEST_PIECE])
+            body = body[LONGEST_PIECE:]
+            event["body"] = body
+        await self._chunk(number, pack_event(event))
+        return True
+
+    async def _chunk(self, number: Id, packed: Any) -> None:
+        while not self._connection.credit_left(number):
+            if number not in self._connection.serving:
+                return
+            self._credited = self.side.new_bell()
+            if not self._connection.credit_left(number):
+                await self._credited
+        self._link.channel.outbox.put(self._connection.chunk(number, packed))
+        self.side.see_to_it()
+
+    def _conclude(self, number: Id | None) -> None:
+        """Say that nothing more comes."""
+        if number is None:
+            return
+        self._link.end.receiving.pop(number, None)
+        if number in self._connection.serving and not self._link.channel.is_lost:
+            self._link.channel.post(self._connection.answer(number, None))
+
+
+def _http_error(raised: Any) -> HttpError:
+    match raised:
+        case [int(status), str(detail), list() | None as headers] if 100 <= status <= 999:
+            pairs = check_headers(headers or [])
+            found = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+            return HttpError(detail, status=status, headers=found)
+    raise UnfitEvent(f"raised {raised!r:.200}, which is no HTTPException")

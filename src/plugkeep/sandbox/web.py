@@ -1,0 +1,72 @@
+"""What a sandboxed plugin offers by HTTP, as the host's: routes, and an application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from plugkeep.errors import NotStartedError
+from plugkeep.routing.route import Route
+
+if TYPE_CHECKING:
+    from plugkeep.sandbox.sandbox import Sandbox
+
+
+class RemoteApplication:
+    """An ASGI application that runs in a plugin's process.
+
+    It is the plugin's route `index`, or its whole application (None). Raises NotStartedError
+    where the plugin does not run.
+    """
+
+    def __init__(self, sandbox: Sandbox, index: int | None = None, mount: str = "") -> None:
+        self.sandbox = sandbox
+        #: Where it is to be mounted.
+        self.mount = mount
+        self._target: dict[str, Any] = {} if index is None else {"route": index}
+        self._exchange: Callable[..., Any] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        link = self.sandbox._link
+        if link is None or link.channel.is_lost:
+            name = self.sandbox.name
+            raise NotStartedError(f"plugin {name!r} is not running", plugin=name)
+        if self._exchange is None:
+            from plugkeep.sandbox._http import exchange
+
+            self._exchange = exchange
+        await self._exchange(link, self._target, scope, receive, send)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.sandbox!r}>"
+
+
+class RemoteHandler:
+    """The handler of a sandboxed plugin's route.
+
+    Called with a request it returns what answers it: an ASGI application, which runs in the
+    plugin's process together with the route's middleware.
+    """
+
+    def __init__(self, sandbox: Sandbox, index: int) -> None:
+        self.application = RemoteApplication(sandbox, index)
+
+    def __call__(self, _request: object) -> RemoteApplication:
+        return self.application
+
+
+def remote_routes(sandbox: Sandbox) -> tuple[Route, ...]:
+    """Return the routes that the plugin has announced. Raises InvalidRouteError."""
+    link = sandbox._link
+    if link is None:
+        return ()
+    return tuple(
+        Route(
+            offered.method,
+            offered.path,
+            RemoteHandler(sandbox, index),
+            permissions=offered.permissions,
+            meta=offered.meta,
+        )
+        for index, offered in enumerate(link.offer.routes)
+    )
