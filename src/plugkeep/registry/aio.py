@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from plugkeep.errors import PluginError
 from plugkeep.order import Frontier
+from plugkeep.registry.attending import Attended
 from plugkeep.registry.calls import (
     Call,
     clear_up,
@@ -52,14 +53,15 @@ async def run(
     """Take plugins through a step without ever blocking the loop."""
     loop = asyncio.get_running_loop()
     finished: asyncio.Queue[Call] = asyncio.Queue()
+    attended = Attended(_launch, finished.put_nowait)
     campaign = Campaign(
         ledger,
         step,
         agenda,
         operation,
-        launch=_launch,
+        launch=attended.launch,
         refuse=lambda _entry, _step: None,
-        notify=lambda call: loop.call_soon_threadsafe(finished.put_nowait, call),
+        notify=lambda call: loop.call_soon_threadsafe(attended.finish, call),
         workers=workers,
     )
     try:
@@ -74,6 +76,7 @@ async def run(
                 campaign.settle(call)
     except BaseException as cause:
         campaign.give_up(cause)
+        attended.cancel()
         raise
     if campaign.fatal is not None:
         raise campaign.fatal

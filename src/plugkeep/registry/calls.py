@@ -36,6 +36,7 @@ class Call:
         "error",
         "ledger",
         "limit",
+        "refusal",
         "refused",
         "step",
     )
@@ -52,6 +53,8 @@ class Call:
         self.duration = 0.0
         #: Why the host refuses a plugin that has started, where this call takes that back.
         self.refused: PluginError | None = None
+        #: Why it is refused, where that is known already.
+        self.refusal: Exception | None = None
         #: Whether that was a task's being cancelled, which is no reason to end everything.
         self.cancelled = False
         #: Asks the method to give up, once it has been abandoned; for tasks, threads cannot.

@@ -78,6 +78,8 @@ class Campaign:
         """Say whether the host admits what has started; if not, begin to stop it again."""
         entry = call.entry
         try:
+            if call.refusal is not None:
+                raise call.refusal  # noqa: TRY301  # as what follows does
             self.ledger.admit(entry)
         except Exception as refusal:
             undoing = Call(self.ledger, STOP, entry, self._notify)

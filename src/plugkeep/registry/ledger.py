@@ -33,6 +33,7 @@ from plugkeep.signals import foreign
 
 if TYPE_CHECKING:
     from plugkeep.events import Event
+    from plugkeep.registry.attending import Attendant
 
     Listener = Callable[[Event], object]
     Check = Callable[[str, Plugin], object]
@@ -123,6 +124,7 @@ class Ledger:
         #: Replaced, never changed, so that reading them needs no lock.
         self._listeners: tuple[Listener, ...] = ()
         self._checks: tuple[Check, ...] = ()
+        self.attendants: tuple[Attendant, ...] = ()
 
     # --- who is there ---------------------------------------------------------------------
 
@@ -317,6 +319,17 @@ class Ledger:
                 self._checks = tuple(each for each in self._checks if each is not own)
 
         return remove
+
+    def attend(self, attendant: Attendant) -> Callable[[], None]:
+        """Add an attendant; what is returned takes it away again."""
+        with self._lock:
+            self.attendants = (*self.attendants, attendant)
+
+        def leave() -> None:
+            with self._lock:
+                self.attendants = tuple(each for each in self.attendants if each is not attendant)
+
+        return leave
 
     def admit(self, entry: Entry) -> None:
         """Raise what any check raises."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from plugkeep.events import Event
+    from plugkeep.registry.attending import Attendant
 
 T = TypeVar("T")
 
@@ -194,6 +195,17 @@ class Registry:
         is returned ends it.
         """
         return self._ledger.add_check(check)
+
+    def attend(self, attendant: Attendant) -> Callable[[], None]:
+        """Have `attendant` do something after each start and before each stop of a plugin.
+
+        Its ``async started(name, plugin)`` is awaited when a plugin's start has returned, before
+        it is running and before any check of `admit`; what it raises is why that start fails. Its
+        ``async stopping(name, plugin)`` is awaited before the plugin's stop is called; what it
+        raises is logged. The asynchronous forms do so, the plain ones have no event loop to do it
+        in. What is returned ends it.
+        """
+        return self._ledger.attend(attendant)
 
     # --- all ------------------------------------------------------------------------------
 

@@ -104,9 +104,7 @@ class Web:
             return self._endpoints.find(entry)
         if self._offered is None:
             raise ValueError("the plugin has no application")
-        scope["state"] = {**scope.get("state", {}), **self._offered.state}
-        application: Callable[..., Any] = self._offered.application
-        return application
+        return self._offered.serve
 
 
 def _path_params(entry: RouteEntry, scope: dict[str, Any]) -> dict[str, Any]:

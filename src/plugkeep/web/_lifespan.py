@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from plugkeep.errors import LifespanError
@@ -49,6 +50,13 @@ class Lifespan:
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             raise self._failed("shutdown", answer)
         await asyncio.wait({self._task})
+
+    def abandon(self) -> None:
+        """Have it end without being waited for; from any thread."""
+        task = self._task
+        if task is not None:
+            with suppress(RuntimeError):  # the loop has been closed, and the task with it
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def _ask(self, what: str) -> dict[str, Any] | None:
         """Return what the application answers; None: nothing, and it has ended."""

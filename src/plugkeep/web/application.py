@@ -36,6 +36,11 @@ class Offered:
         """What its lifespan has put there for its requests."""
         return {} if self._lifespan is None else self._lifespan.state
 
+    @property
+    def needs_loop(self) -> bool:
+        """Whether it runs in an event loop, the one of its lifespan."""
+        return self._lifespan is not None
+
     async def startup(self) -> None:
         """Begin its lifespan, in the event loop that is to serve it. Raises LifespanError."""
         if self._lifespan is not None:
@@ -47,6 +52,18 @@ class Offered:
             await self._lifespan.shutdown()
         if self._executor is not None:
             self._executor.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """End its lifespan as well as can be without waiting for it; from any thread."""
+        if self._lifespan is not None:
+            self._lifespan.abandon()
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+
+    async def serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request. The lifespan's state is part of its scope."""
+        below = {**scope, "state": {**scope.get("state", {}), **self.state}}
+        await self.application(below, receive, send)
 
     def _as_asgi(self, application: Any) -> Any:
         try:
