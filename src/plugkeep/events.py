@@ -58,6 +58,18 @@ class StartSkipped(Event):
     __slots__ = ()
 
 
+class Failed(Event):
+    """The plugin was running and has failed; the error says how."""
+
+    __slots__ = ()
+
+
+class Restarting(Event):
+    """The plugin was running and has failed, as the error says; it is being started again."""
+
+    __slots__ = ()
+
+
 class Stopping(Event):
     """The plugin's stop is about to be called."""
 

@@ -185,8 +185,11 @@ class _Examination:
                     'isolation = "process", or leave it out'
                 )
                 self.problems.append(self.problem(spec, key, message))
-        if spec.restart != "temporary":
-            message = f'"{spec.restart}" fits, but nothing restarts plugins in this version'
+        if spec.restart != "temporary" and not has_process:
+            message = (
+                f'"{spec.restart}" fits, but only plugins with a process of their own are started '
+                'again; add isolation = "process"'
+            )
             self.warnings.append(self.problem(spec, "restart", message))
 
     def problem(self, spec: PluginSpec, key: str, message: str) -> Problem:

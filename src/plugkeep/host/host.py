@@ -15,6 +15,7 @@ from plugkeep.lifecycle import UP, State
 from plugkeep.order import closure
 from plugkeep.registry import Registry
 from plugkeep.registry.registry import raise_for
+from plugkeep.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import logging
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from plugkeep.routing import RouteTable
-    from plugkeep.spec import PluginSpec
+    from plugkeep.spec import PluginSpec, Restart
     from plugkeep.web._wsgi import WsgiApp
 
 #: A method of the registry and the name of a plugin for it.
@@ -44,6 +45,12 @@ class Host:
         self._specs: dict[str, PluginSpec] = {}
         self._config = HostConfig(path="")
         self._loop = HostLoop()
+        self._supervisor = Supervisor(self.registry, self._restart_policy)
+        self.registry.subscribe(self._supervisor.look_after)
+
+    def _restart_policy(self, name: str) -> Restart:
+        spec = self._specs.get(name)
+        return "temporary" if spec is None else spec.restart
 
     # --- assembling -----------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from plugkeep.errors import LifecycleError, PluginError
-from plugkeep.events import StartFailed, StartSkipped, StopFailed
+from plugkeep.events import Failed, StartFailed, StartSkipped, StopFailed
 from plugkeep.host.drivers import Driver, driving
 from plugkeep.lifecycle import UP
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plugkeep.events import Event
     from plugkeep.registry import Registry
 
-_FAILURES = (StartFailed, StartSkipped, StopFailed)
+_FAILURES = (Failed, StartFailed, StartSkipped, StopFailed)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

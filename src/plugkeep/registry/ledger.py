@@ -283,6 +283,23 @@ class Ledger:
             log(ERROR, "the registry's limit is used: %s", error)
             return self._timeouts["stop"]
 
+    def fail(self, entry: Entry, plugin: Plugin, error: PluginError, *, restarting: bool) -> bool:
+        """Move a plugin that is up to where a failure leads; False: it is not up any more."""
+        with self._lock:
+            is_up = self.entries.get(entry.name) is entry and entry.state in UP
+            if entry.plugin is not plugin or not is_up:
+                return False
+            self._move(entry, State.RESTARTING if restarting else State.FAILED)
+        self.emit("Restarting" if restarting else "Failed", entry.name, None, error)
+        return True
+
+    def restart_no_more(self, *names: str) -> None:
+        """Have no plugin come back that is about to; of these, or (none) at all."""
+        for entry in self.in_state(State.RESTARTING):
+            with self._lock:
+                if entry.state is State.RESTARTING and (not names or entry.name in names):
+                    self._move(entry, State.FAILED)
+
     def _refusal(self, entry: Entry) -> PluginError | None:
         if entry.busy:
             return StillBusyError(

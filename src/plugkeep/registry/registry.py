@@ -231,6 +231,7 @@ class Registry:
         self._turns.refuse_inside("stop_all")
         self._turns.halt_start()
         with self._turns.turn("stop_all") as operation:
+            self._ledger.restart_no_more()
             return self._stop(self._ledger.running()[::-1], operation)
 
     def __enter__(self) -> Self:
@@ -270,7 +271,31 @@ class Registry:
         PluginNotFoundError.
         """
         with self._turns.turn("stop") as operation:
+            self._ledger.restart_no_more(name)
             raise_for(name, self._stop(self._needing(name), operation))
+
+    # --- supervision ----------------------------------------------------------------------
+
+    def report_failure(
+        self, name: str, error: PluginError, *, plugin: Plugin, restarting: bool = False
+    ) -> bool:
+        """Note that `plugin`, registered as `name`, has failed while it was running.
+
+        It is failed, then, or with `restarting` about to be started again by `start_again`. Those
+        that require it are left alone. Returns False, having done nothing, where it is not
+        running (any more), or is another plugin by now.
+        """
+        entry = self._ledger.entries.get(name)
+        return entry is not None and self._ledger.fail(entry, plugin, error, restarting=restarting)
+
+    def start_again(self, name: str) -> None:
+        """Start a plugin that is restarting, unless somebody has stopped or started it since.
+
+        Raises StartError (or one of its kinds), PluginNotFoundError or RequirementError.
+        """
+        with self._turns.turn("start_again", starts=True) as operation:
+            if self._ledger.find(name).state is State.RESTARTING:
+                raise_for(name, self._start(self._needed_by(name), operation))
 
     # --- the same, for hosts that run an event loop -----------------------------------------
 
@@ -290,6 +315,7 @@ class Registry:
         self._turns.refuse_inside("astop_all")
         self._turns.halt_start()
         async with aio.turn(self._turns, "astop_all") as operation:
+            self._ledger.restart_no_more()
             return await self._arun(STOP, self._ledger.running()[::-1], operation)
 
     async def astart(self, name: str) -> None:
@@ -305,6 +331,7 @@ class Registry:
         from plugkeep.registry import aio
 
         async with aio.turn(self._turns, "astop") as operation:
+            self._ledger.restart_no_more(name)
             raise_for(name, await self._arun(STOP, self._needing(name), operation))
 
     async def aunregister(self, name: str) -> None:

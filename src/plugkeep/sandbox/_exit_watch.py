@@ -21,6 +21,9 @@ class ExitWatch:
         self.descriptor = process.exit_fd
         #: Called once it has ended, before that is logged, whoever has ended it.
         self.when_ended: Callable[[], object] = lambda: None
+        #: Called once it has ended by itself, after that has been logged.
+        self.when_reported: Callable[[], object] = lambda: None
+        self.is_reported = False
         self._plugin = plugin
         self._process = process
         self._stdout, self._stderr = stdout, stderr
@@ -65,3 +68,9 @@ class ExitWatch:
             returncode=end.returncode,
             signal=end.signal,
         )
+        self.tell()
+
+    def tell(self) -> None:
+        """Say that its end was not the host's doing."""
+        self.is_reported = True
+        self.when_reported()

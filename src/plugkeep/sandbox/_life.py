@@ -36,7 +36,7 @@ from plugkeep.sandbox._process import Exit
 from plugkeep.signals import SignalsHeld
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from plugkeep.channel.announcement import Announcement
     from plugkeep.sandbox._link import Link
@@ -120,6 +120,11 @@ class Life:
     def pid(self) -> int | None:
         """The process id while it runs."""
         return None if self._exit or self._process.wait(0) else self._process.pid
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it has broken a rule of the wire, and been killed."""
+        return self._violation is not None
 
     @property
     def is_ours(self) -> bool:
@@ -233,13 +238,19 @@ class Life:
         self._exit_watch.when_ended = link.settle
         _linked.add(link)
 
+    def when_ended(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called, on any thread, when the process has ended by itself."""
+        self._exit_watch.when_reported = tell
+        if self._exit_watch.is_reported:  # before there was anybody to be told
+            tell()
+
     # --- running --------------------------------------------------------------------------
 
     def explain(self) -> PluginError:
         """Return why nothing can be said to the plugin any more."""
         if self._violation is not None:
             return self._violated(self._violation)
-        if self._stopping or not self.is_ours:
+        if (self._stopping and not self._exit_watch.is_reported) or not self.is_ours:
             whose = "has been stopped" if self.is_ours else "is another process's"
             return NotStartedError(f"plugin {self.plugin!r} {whose}", plugin=self.plugin)
         self._process.wait(CLOSED_GRACE)
@@ -280,6 +291,7 @@ class Life:
         if not reported:
             said = str(self._violated(violation))
             log_safely(self._logger, logging.ERROR, said, plugin=self.plugin, stream=None)
+            self._exit_watch.tell()
 
     # --- ending ---------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
@@ -110,6 +110,27 @@ class Sandbox(Calls):
             link.proxies[protocol] = proxy_class_if_fit(protocol, self)
         kind = link.proxies[protocol]
         return None if kind is None else cast("T", kind(self))
+
+    def when_ended(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called, on any thread, when the process that runs ends by itself."""
+        if (life := self._life) is not None:
+            life.when_ended(tell)
+
+    def explain_end(self) -> PluginError | None:
+        """Return what says how the process has ended by itself; None where it has not."""
+        life = self._life
+        if self._state is not State.RUNNING or life is None or not life.is_ours:
+            return None
+        return life.explain() if life.pid is None or life.is_cut_off else None
+
+    def bury(self) -> None:
+        """Leave nothing of a process that has ended by itself, so that another may be started."""
+        turn = object()
+        with self._lock:
+            if self._state is not State.RUNNING:
+                return
+            self._turn, self._state = turn, State.STOPPING
+        self._leave(State.FAILED, turn)
 
     def routes(self) -> Iterable[Route]:
         """Return the plugin's routes, while it runs; they are answered in its process."""

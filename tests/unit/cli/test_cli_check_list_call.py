@@ -189,8 +189,8 @@ def test_a_file_that_fits(shell):
     result = shell.run("check")
     assert result.returncode == 0
     assert result.stdout == (
-        'warning: plugkeep.toml:6: plugins.b.restart: "permanent" fits, but nothing restarts '
-        "plugins in this version\n"
+        'warning: plugkeep.toml:6: plugins.b.restart: "permanent" fits, but only plugins with a '
+        'process of their own are started again; add isolation = "process"\n'
         "plugkeep.toml fits: 2 plugins\n"
     )
 

@@ -93,13 +93,14 @@ def test_plugins_may_require_what_the_host_registers_by_itself(write):
         read_config(file)
 
 
-def test_a_restart_policy_fits_and_is_warned_of(write):
+def test_a_restart_policy_needs_a_process_to_start_again(write):
     config = read_config(write(CLOCK + 'restart = "permanent"'))
     assert config.plugins[0].restart == "permanent"
     (warning,) = config.warnings
     assert str(warning) == (
         'plugkeep.toml:3: plugins.clock.restart: "permanent" fits, '
-        "but nothing restarts plugins in this version"
+        "but only plugins with a process of their own are started again; add "
+        'isolation = "process"'
     )
 
 

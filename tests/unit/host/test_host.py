@@ -230,7 +230,7 @@ def test_warnings_of_the_file_are_logged(folder, caplog):
     folder.plugin("a", 'restart = "permanent"')
     with caplog.at_level(logging.WARNING, "plugkeep.host"):
         Host.from_file(folder.config)
-    assert "nothing restarts plugins in this version" in caplog.text
+    assert "only plugins with a process of their own are started again" in caplog.text
 
 
 def test_specs_can_be_added_one_by_one_and_all_or_none(folder):
