@@ -86,12 +86,12 @@ class Web:
             return
         call = Call(runner, request)
         exchange = Exchange(runner, call, scope, request.kwargs.get("body", b""))
-        call.nudge = exchange.nudge
+        loop = runner.service.loop
+        call.nudge = lambda: loop.soon(exchange.nudge)
         runner.calls[call.id] = call
         task = asyncio.get_running_loop().create_task(
             _serve(exchange, app, scope), context=runner.service.context_of(call)
         )
-        exchange.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -127,11 +127,16 @@ def _announced(entry: RouteEntry) -> dict[str, Any]:
 
 
 async def _serve(exchange: Exchange, app: Callable[..., Any], scope: dict[str, Any]) -> None:
+    failure: BaseException | None = None
     try:
-        await app(scope, exchange.receive, exchange.send)
-    except BaseException as error:
-        exchange.end(error)
-        if not isinstance(error, (Exception, SystemExit, asyncio.CancelledError)):
+        await app(scope, exchange.receive, exchange.response.send)
+        await exchange.response.drain()
+    except Exception as error:
+        failure = error
+        await exchange.response.drain()  # what it has sent before
+    except BaseException as error:  # sys.exit() in a handler must not end the plugin
+        failure = error
+        if not isinstance(error, (SystemExit, asyncio.CancelledError)):
             raise
-    else:
-        exchange.end(None)
+    finally:
+        exchange.end(failure)

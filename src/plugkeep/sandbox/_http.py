@@ -28,6 +28,7 @@ from plugkeep.wire.http import (
     check_status,
     pack_event,
     pack_scope,
+    take_apart,
     unpack_event,
 )
 from plugkeep.wire.messages import Id, PlainAnswer
@@ -214,10 +215,18 @@ class _Exchange(AsyncListener):
             event = unpack_event(value, "http.response.body", self._frame)
         except UnfitEvent as unfit:
             raise self._broke_rules(str(unfit)) from None
-        first = event.pop("body", b"") if event["type"] == "http.response.start" else b""
-        await self._send_on(event)
-        if first:
-            await self._send_on({"type": "http.response.body", "body": first, "more_body": True})
+        if (sizes := event.pop("sizes", None)) is None:
+            await self._send_on(event)
+            return
+        body = event.pop("body", b"")
+        if event["type"] == "http.response.start":
+            await self._send_on(event)
+        try:
+            pieces = take_apart(body, sizes)
+        except UnfitEvent as unfit:
+            raise self._broke_rules(str(unfit)) from None
+        for piece in pieces:
+            await self._send_on({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _send_on(self, event: dict[str, Any]) -> None:
         kind = event["type"]

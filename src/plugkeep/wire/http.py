@@ -179,6 +179,22 @@ def unpack_event(packed: Any, body: str, frame: str) -> Event:
     return event
 
 
+def take_apart(body: Any, sizes: Any) -> list[bytes]:
+    """Return the pieces of a body that have travelled together. Raises UnfitEvent."""
+    pieces: list[bytes] = []
+    at = 0
+    if isinstance(body, bytes) and isinstance(sizes, list):
+        for size in sizes:
+            if type(size) is not int or size < 1:
+                break
+            pieces.append(body[at : at + size])
+            at += size
+        else:
+            if at == len(body):
+                return pieces
+    raise UnfitEvent(f"sent pieces of a body of the sizes {sizes!r:.80}, which it has not")
+
+
 def check_headers(headers: Any) -> list[list[bytes]]:
     """Return `headers` if they are such: pairs of octets. Raises UnfitEvent.
 

@@ -164,7 +164,7 @@ def test_what_is_stopped_does_not_come_back(permanent):
 
 def test_a_host_that_is_stopped_while_it_crashes_leaves_nothing(tmp_path):
     for _ in range(5):
-        host, seen = make_host(tmp_path, "permanent")
+        host, _ = make_host(tmp_path, "permanent")
         assert not host.start()
         os.kill(host.registry["mayfly"].pid, signal.SIGKILL)
         host.stop()

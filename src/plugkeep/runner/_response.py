@@ -1,0 +1,177 @@
+"""What an application sends, on its way to the host: gathered, for a message takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from plugkeep.wire.http import INLINE, LONGEST_PIECE, pack_event
+
+if TYPE_CHECKING:
+    from plugkeep.runner._calls import Call
+
+#: Seconds for which the head of a response waits for a body that is short.
+_HOLD = 0.005
+#: So many pieces of a body travel in one message.
+_MOST_PIECES = 64
+
+_START, _BODY = "http.response.start", "http.response.body"
+_TRAILERS = "http.response.trailers"
+
+
+class Response:
+    """The sending side of one exchange; all on the loop's thread.
+
+    What is sent within one step of the application's travels together. Where the host has given no
+    more credit it waits, and where that becomes too much the application does.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._connection = call.runner.connection
+        self.is_started = self.is_complete = False
+        self._has_trailers = False
+        #: Events, and pieces of the body, that have not been sent.
+        self._waiting: deque[Any] = deque()
+        self._size = 0
+        self._flushing: asyncio.Handle | None = None
+        self._moved = asyncio.Event()
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """See ASGI."""
+        if not self._call.is_open:
+            if self.is_complete:
+                raise RuntimeError(f"{event['type']!r} was sent after the response was complete")
+            return  # nobody is there any more
+        await _SENDERS.get(event["type"], Response._send_any)(self, event)
+
+    def nudge(self) -> None:
+        """There is credit, or nobody is there any more."""
+        if self._waiting and self._call.is_open:
+            self._flush()
+        self._moved.set()
+
+    # --- events ---------------------------------------------------------------------------
+
+    async def _send_start(self, event: dict[str, Any]) -> None:
+        if self.is_started:
+            raise RuntimeError(f"{_START!r} was sent twice")
+        self.is_started = True
+        headers = list(event.get("headers", ()))
+        head = {"type": _START, "status": int(event["status"]), "headers": headers}
+        if event.get("trailers"):
+            self._has_trailers = head["trailers"] = True
+        self._waiting.append(head)
+        # Most bodies come in the very same step; where one does not, the head goes ahead. (Not at
+        # once where the body is known to be short: that costs as much as all else here.)
+        if len(self._waiting) == 1 and _is_short(headers):
+            self._flushing = asyncio.get_running_loop().call_later(_HOLD, self._flush)
+        else:
+            self._flush_soon()
+
+    async def _send_body(self, event: dict[str, Any]) -> None:
+        if not self.is_started:
+            raise RuntimeError(f"{_BODY!r} was sent before {_START!r}")
+        body, more = event.get("body", b""), event.get("more_body", False)
+        if len(body) > LONGEST_PIECE:
+            body = await self._send_pieces(memoryview(body))
+        if more:
+            if body:
+                await self._put(bytes(body), len(body))
+        elif self._has_trailers:
+            await self._put({"type": _BODY, "body": bytes(body), "more_body": False}, len(body))
+        else:
+            await self._complete(bytes(body))
+
+    async def _send_pieces(self, body: memoryview) -> memoryview:
+        """Send all of a long body but the end, which is returned."""
+        while len(body) > LONGEST_PIECE:
+            await self._put(bytes(body[:LONGEST_PIECE]), LONGEST_PIECE)
+            body = body[LONGEST_PIECE:]
+        return body
+
+    async def _send_any(self, event: dict[str, Any]) -> None:
+        await self._put(pack_event(event), 0)
+        if event["type"] == _TRAILERS and not event.get("more_trailers"):
+            await self.drain()
+
+    async def _complete(self, body: bytes) -> None:
+        """Send the end of the body; where the head still waits, all is the answer."""
+        waiting = self._waiting
+        if len(waiting) == 1 and isinstance(waiting[0], dict) and waiting[0]["type"] == _START:
+            head = waiting.popleft()
+            result = {"status": head["status"], "headers": head["headers"], "body": body}
+        else:
+            await self.drain()
+            result = {"body": body}
+        self.is_complete = True
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if self._call.is_open:
+            sending = self._connection.answer(self._call.id, result, as_is=len(body) < INLINE)
+            self._call.runner.service.end(self._call, sending)
+
+    # --- sending --------------------------------------------------------------------------
+
+    async def _put(self, item: Any, size: int) -> None:
+        self._waiting.append(item)
+        self._size += size
+        if self._size < LONGEST_PIECE and len(self._waiting) < _MOST_PIECES:
+            self._flush_soon()
+        else:
+            await self.drain()
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None or self._flushing.cancelled():
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+
+    async def drain(self) -> None:
+        """Send all that waits, as there is credit for it."""
+        self._flush()
+        while self._waiting and self._call.is_open:
+            self._moved.clear()
+            await self._moved.wait()
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits and there is credit for."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        call = self._call
+        while self._waiting and call.is_open and call.credit:
+            call.runner.channel.post(self._connection.chunk(call.id, self._take()))
+
+    def _take(self) -> Any:
+        """Take what travels in one message: an event, or pieces of the body, or the head and such.
+
+        Several pieces are put together, with their lengths beside them.
+        """
+        waiting = self._waiting
+        first = waiting.popleft()
+        if (isinstance(first, dict) and first["type"] != _START) or isinstance(first, str):
+            return first
+        head = first if isinstance(first, dict) else {"type": _BODY}
+        pieces = [] if isinstance(first, dict) else [first]
+        size = sum(map(len, pieces))
+        while waiting and isinstance(waiting[0], bytes) and size < LONGEST_PIECE:
+            pieces.append(waiting.popleft())
+            size += len(pieces[-1])
+        self._size -= size
+        if len(pieces) == 1 and head is not first:
+            return pieces[0]
+        if pieces:
+            head |= {"body": b"".join(pieces), "sizes": list(map(len, pieces))}
+        return head
+
+
+def _is_short(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-length" and len(value) < 6 for name, value in headers)
+
+
+_SENDERS: dict[str, Callable[[Response, dict[str, Any]], Awaitable[None]]] = {
+    _START: Response._send_start,
+    _BODY: Response._send_body,
+}
