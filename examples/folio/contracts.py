@@ -154,11 +154,19 @@ class Highlighter(Protocol):
         """
         ...
 
-    def stylesheet(self) -> str: ...
-
 
 @runtime_checkable
 class Facts(Protocol):
     """Knows something about a document: labels and values, shown beside it."""
 
     def facts(self, document: Document, text: str) -> Iterable[tuple[str, str]]: ...
+
+
+# --- what may go wrong --------------------------------------------------------------------
+
+
+@runtime_checkable
+class Crashing(Protocol):
+    """A plugin that shows what becomes of one whose process ends, by ending it."""
+
+    def crash(self) -> None: ...

@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 #: What the terminal says of each event that it tells of.
 WORDS = {
     events.Started: "started",
+    events.Failed: "has failed",
+    events.Restarting: "has failed and is started again",
     events.StartFailed: "failed",
     events.StartSkipped: "skipped",
     events.Stopped: "stopped",

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from plugkeep.events import Event, Started, StartFailed, StartSkipped, StopFailed, Stopped
+from collections import Counter
+
+from plugkeep.events import (
+    Event,
+    Failed,
+    Restarting,
+    Started,
+    StartFailed,
+    StartSkipped,
+    StopFailed,
+    Stopped,
+)
 
 ATTEMPTS = (Started, StartFailed)
-ENDINGS = (*ATTEMPTS, StartSkipped, Stopped, StopFailed)
+ENDINGS = (*ATTEMPTS, Failed, StartSkipped, Stopped, StopFailed)
 
 
 class Timeline:
@@ -16,7 +27,13 @@ class Timeline:
         self._starts: dict[str, Event] = {}  # its last start that was attempted
         self._firsts: dict[str, Event] = {}  # its first one: those make up the start-up
 
+        self._falls: dict[str, Event] = {}  # the last time that it had to be started again
+        self._counts: Counter[str] = Counter()  # and how often that was so
+
     def note(self, event: Event) -> None:
+        if isinstance(event, Restarting):
+            self._falls[event.plugin] = event
+            self._counts[event.plugin] += 1
         if isinstance(event, ENDINGS):
             self._ends[event.plugin] = event
         if isinstance(event, ATTEMPTS):
@@ -27,6 +44,11 @@ class Timeline:
         """Return what went wrong last, if that has not been mended since."""
         event = self._ends.get(plugin)
         return str(event.error) if event and event.error else ""
+
+    def falls(self, plugin: str) -> tuple[int, str] | None:
+        """Return how often the plugin was started again, and why it was the last time."""
+        event = self._falls.get(plugin)
+        return (self._counts[plugin], str(event.error)) if event else None
 
     def took(self, plugin: str) -> float | None:
         """Return the seconds that the plugin's last start took."""

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qs
 
-from contracts import Additions, Pages
+from contracts import Additions, Crashing, Pages
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,8 +19,6 @@ from plugkeep import Host, PluginError, PluginSpec, Route, State, isolate
 
 #: Without these nobody could start anything again.
 KEPT = ("control", "pages")
-#: What is said instead of a process's number.
-ENDED = "has ended by itself"
 
 
 @runtime_checkable
@@ -45,6 +43,7 @@ class Row:
     took: float | None
     bar: tuple[float, float] | None
     error: str
+    falls: tuple[int, str] | None
     actions: tuple[str, ...]
 
 
@@ -101,6 +100,7 @@ class PluginFactory:
             took=self._timeline.took(name),
             bar=self._timeline.bar(name),
             error=self._timeline.error(name),
+            falls=self._timeline.falls(name),
             actions=self._actions(name),
         )
 
@@ -110,17 +110,17 @@ class PluginFactory:
         plugin = registry[name]
         if not isinstance(plugin, Apart) or registry.state(name) is not State.RUNNING:
             return ""
-        return plugin.pid or ENDED
+        return plugin.pid or ""
 
     def _actions(self, name: str) -> tuple[str, ...]:
         if name in KEPT:
             return ()
         if self._host.registry.state(name) is not State.RUNNING:
             return ("start",)
-        if self._process(name) == ENDED:
-            return ("restart",)
         spec = self._host.specs.get(name)
-        return ("stop", "reload") if spec and spec.source.startswith("file:") else ("stop",)
+        reload = ("reload",) if spec and spec.source.startswith("file:") else ()
+        crash = ("crash",) if self._host.registry.capability(name, Crashing) else ()
+        return ("stop", *reload, *crash)
 
     async def _act(self, request: Request) -> Response:
         """Do what a button says: for people at this machine only, and from our own page only."""
@@ -139,13 +139,19 @@ class PluginFactory:
         return secrets.compare_digest(given.encode(), self._token.encode())
 
     async def _do(self, action: str, name: str) -> None:
-        host, registry = self._host, self._host.registry
+        registry = self._host.registry
         does = {"start": registry.astart, "stop": registry.astop}
-        does |= {"reload": self._reload, "restart": host.arestart}
+        does |= {"reload": self._reload, "crash": self._crash}
         try:
             await does[action](name)
         except PluginError as error:
             self._notice = str(error)
+
+    async def _crash(self, name: str) -> None:
+        """Have a plugin's process end; what is said of that is no success."""
+        plugin = self._host.registry.capability(name, Crashing)
+        if plugin is not None:
+            await to_thread(plugin.crash)
 
     async def _reload(self, name: str) -> None:
         """Load a plugin's file again; what cannot be loaded takes nothing's place."""

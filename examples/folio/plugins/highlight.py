@@ -16,8 +16,9 @@ from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
 from pygments.style import Style
 from pygments.util import ClassNotFound
+from starlette.responses import Response
 
-from plugkeep import expose
+from plugkeep import Route, expose
 
 #: A piece of code, and of which kind it is.
 Piece = tuple[Any, str]
@@ -66,10 +67,12 @@ class PluginFactory:
 
     def stop(self) -> None: ...
 
-    @expose
-    def stylesheet(self) -> str:
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/highlight.css", self._stylesheet)]
+
+    async def _stylesheet(self, _request: object) -> Response:
         rules: str = self._formatter.get_style_defs("pre")  # type: ignore[no-untyped-call]
-        return rules
+        return Response(rules, media_type="text/css")
 
     # On threads, so that nobody waits until others have got their colours.
 

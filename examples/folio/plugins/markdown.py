@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import time
@@ -38,6 +39,11 @@ class PluginFactory:
         self._markdown.validateLink = _is_harmless  # type: ignore[method-assign]
 
     def stop(self) -> None: ...
+
+    @expose
+    def crash(self) -> None:
+        """Do what a fault in a library might do; for the button that shows what becomes of it."""
+        os.abort()
 
     @expose(threaded=True)  # so that nobody waits until the documents of others are made
     def render(self, document: Document, text: str) -> Rendered | None:

@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 import jinja2
 from contracts import Adds, Highlighter, Library
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from plugkeep import Host, PluginError, Route, State
+from plugkeep import Host, Route, State
 
 HERE = Path(__file__).parent.parent
 
@@ -38,10 +37,7 @@ class PluginFactory:
     def stop(self) -> None: ...
 
     def routes(self) -> list[Route]:
-        return [
-            Route("GET", "/style.css", lambda _: FileResponse(HERE / "static/style.css")),
-            Route("GET", "/highlight.css", self._colours),
-        ]
+        return [Route("GET", "/style.css", lambda _: FileResponse(HERE / "static/style.css"))]
 
     def page(self, template: str, /, *, status: int = 200, **values: Any) -> Response:
         registry = self._host.registry
@@ -57,16 +53,6 @@ class PluginFactory:
             **values,
         )
         return HTMLResponse(html, status)
-
-    def _colours(self, _request: object) -> Response:
-        """Serve the highlighter's stylesheet, for from its process it cannot serve anything."""
-        highlighter = next(self._host.registry.providing(Highlighter), None)
-        if highlighter is None:
-            raise HTTPException(503, "plugin 'highlight' is not running")
-        try:
-            return Response(highlighter.stylesheet(), media_type="text/css")
-        except PluginError as error:
-            raise HTTPException(503, str(error)) from error
 
 
 def size(count: int) -> str:

@@ -27,7 +27,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from tree import crumbs_to, is_start, tree_of
 
-from plugkeep import CallTimeoutError, Host, PluginError, RemoteError, Route
+from plugkeep import (
+    CallTimeoutError,
+    Host,
+    PluginError,
+    ProcessExitedError,
+    RemoteError,
+    Route,
+)
 
 log = logging.getLogger("plugkeep.plugin.reader")
 
@@ -173,6 +180,9 @@ def _excuse(error: Exception) -> list[str]:
         log.info("the page is made without: %s", error)  # it has been stopped, or has ended
     else:
         log.error("the page is made without what raised this", exc_info=error)
+    if isinstance(error, ProcessExitedError):
+        whose = f"This is shown without plugin {error.plugin!r}, whose process has just ended."
+        return [f"{whose} Load the page again for all of it."]
     if isinstance(error, CallTimeoutError):
         return [f"This is shown without plugin {error.plugin!r}, which did not answer in time."]
     return []

@@ -11,12 +11,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from plugkeep.channel._async_waiters import AsyncListener
 from plugkeep.channel._sides import side_of
 from plugkeep.channel.calling import PLAIN
-from plugkeep.errors import CallError, HttpError, InvalidResponseEventError
+from plugkeep.errors import CallError, CallTimeoutError, HttpError, InvalidResponseEventError
 from plugkeep.wire.http import (
     HTTP,
     INLINE,
@@ -128,6 +129,7 @@ class _Exchange(AsyncListener):
         "_is_complete",
         "_is_started",
         "_link",
+        "_moved",
         "_pumped",
         "_receive",
         "_send",
@@ -146,6 +148,8 @@ class _Exchange(AsyncListener):
         self._frame = "websocket.send" if kind == "websocket" else ""
         self._is_started = self._is_complete = self._trailers = False
         self._granted = 0
+        #: When the application was last sent anything, where there is a limit.
+        self._moved = 0.0
         #: The plugin's call for more of the request, and what waits for credit for it.
         self._asked: deque[Request] = deque()
         self._pumped: Id | None = None
@@ -189,6 +193,9 @@ class _Exchange(AsyncListener):
 
     async def relay(self) -> None:
         """Pass on what the application sends, until it has done."""
+        if (patience := self._link.patience) is not None:
+            self._moved = monotonic()
+            await self._await_first(patience)
         while True:
             await self.wait(None)
             while self.chunks:
@@ -202,6 +209,24 @@ class _Exchange(AsyncListener):
                 await self._finish(self.answer)
                 return
             self._link.channel.check()
+
+    async def _await_first(self, patience: float) -> None:
+        """Wait until the application sends anything: for so long after it was last sent anything.
+
+        Raises CallTimeoutError.
+        """
+        while await self.wait(self._moved + patience) or self._moved + patience > monotonic():
+            if self.chunks or self.answer is not None:
+                return
+            if self._asked:
+                self._begin_pump()
+            self._link.channel.check()
+        plugin = self._link.caller.plugin
+        raise CallTimeoutError(
+            f"the application of plugin {plugin!r} has not answered within {patience:g} s",
+            timeout=patience,
+            plugin=plugin,
+        )
 
     def _grant(self) -> None:
         """Take as many more as were passed on, half a window at a time."""
@@ -321,6 +346,7 @@ class _Exchange(AsyncListener):
             self._credited = self.side.new_bell()
             if not self._connection.credit_left(number):
                 await self._credited
+        self._moved = monotonic()
         self._link.channel.outbox.put(self._connection.chunk(number, packed))
         self.side.see_to_it()
 

@@ -94,6 +94,8 @@ class Link:
         received: bytes,
     ) -> None:
         self.announcement = announcement
+        #: Seconds that a request by HTTP may take to be answered; None: no limit.
+        self.patience: float | None = None
         #: What the plugin offers by HTTP, once it has started.
         self.offer = Offer()
         #: Of each protocol that was asked for, the class of the proxies; None: it does not fit.

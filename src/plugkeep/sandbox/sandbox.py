@@ -274,6 +274,8 @@ class Sandbox(Calls):
     def _be_called_by(self, caller: Any) -> None:
         self._caller, self._call = caller, caller.call
         self._options = None if isinstance(caller, Absent) else self._with(self._call_timeout)
+        if (link := self._link) is not None:
+            link.patience = self._call_timeout
 
     def _ask_and_insist(self, life: Life) -> None:
         outcome = life.stop(self._stop_timeout)

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match, NoMatchFound, Router
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from plugkeep.errors import (
+    CallTimeoutError,
     HttpError,
     NotStartedError,
     PluginNotFoundError,
@@ -233,6 +234,8 @@ def _failure(plugin: str | None, error: BaseException) -> PlainTextResponse:
     """Return what a client is told whose request has failed."""
     if isinstance(error, (ProcessExitedError, ProtocolViolationError)):
         return PlainTextResponse(f"Plugin '{plugin}' has ended while it was answering", 502)
+    if isinstance(error, CallTimeoutError):
+        return PlainTextResponse(f"Plugin '{plugin}' did not answer in time", 504)
     if isinstance(error, NotStartedError):
         return PlainTextResponse(f"plugin '{plugin}' is not running", 503)
     whose = f" in plugin '{plugin}'" if plugin else ""

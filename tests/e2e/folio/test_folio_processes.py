@@ -9,12 +9,15 @@ import os
 import re
 import select
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 APART = ("markdown", "highlight", "clock")
@@ -105,14 +108,53 @@ def test_none_is_left_when_folio_has_ended(
         running.stop(number)
 
 
+# --- one of them crashes, and is started again --------------------------------------------------
+
+
+def test_markdown_crashes_while_pages_are_read_and_comes_back(start_folio: Any, docs: Path) -> None:
+    running = start_folio(docs)
+    before = process(running, "markdown")
+    over = threading.Event()
+
+    def read() -> list[httpx.Response]:
+        pages = [running.get("/doc/note.md")]
+        while not over.is_set():
+            pages.append(running.get("/doc/note.md"))
+        return pages
+
+    with ThreadPoolExecutor(4) as threads:
+        readers = [threads.submit(read) for _ in range(4)]
+        try:
+            notice = running.press("crash", "markdown").text
+            end = time.monotonic() + PATIENCE
+            while (
+                "running" not in row(running, "markdown")
+                or LAID_OUT not in running.get("/doc/note.md").text
+            ):
+                assert time.monotonic() < end, row(running, "markdown")
+        finally:
+            over.set()
+        pages = [page for reader in readers for page in reader.result()]
+    assert "plugin &#39;markdown&#39; ended by itself: it was ended by SIGABRT" in notice
+    assert {page.status_code for page in pages} == {200}
+    assert all("A note" in page.text for page in pages), "laid out, or as it was written"
+    assert process(running, "markdown") != before
+    assert "Was started again 1 time" in row(running, "markdown")
+    assert "SIGABRT" in row(running, "markdown")
+    assert running.stop() == 0
+    assert "has failed and is started again" in running.end
+    assert "Traceback" not in running.end
+
+
 # --- one of them is killed ----------------------------------------------------------------------
 
 
 def test_markdown_is_killed_while_pages_are_made(
-    start_folio: Any, docs: Path, copy: Path, halt: Any
+    start_folio: Any, docs: Path, copy: Path, halt: Any, edit: Any
 ) -> None:
     file = copy / "plugins" / "markdown.py"
     code = file.read_text()
+    edit(copy / "plugkeep.toml", 'restart = "permanent"', 'restart = "temporary"')
     halt.put_before(file, "tokens = self._markdown.parse(text)")
     (docs / "plain.txt").write_text("words")
     running = start_folio(docs, at=copy)
@@ -128,11 +170,9 @@ def test_markdown_is_killed_while_pages_are_made(
     for path in ("/", "/doc/note.md", "/doc/plain.txt", "/search?q=note", "/stats"):
         assert running.get(path).status_code == 200, path
 
-    assert "has ended by itself" in row(running, "markdown")
+    assert "SIGKILL" in row(running, "markdown"), "why it does not run"
     file.write_text(code)
-    page = running.press("restart", "markdown").text
-    assert "10 of 10 running" in page
-    assert "SIGKILL" in page, "why it had to be started again"
+    assert "10 of 10 running" in running.press("start", "markdown").text
     assert process(running, "markdown") != before
     assert LAID_OUT in running.get("/doc/note.md").text
     assert running.stop() == 0
@@ -152,7 +192,7 @@ def test_without_the_process_that_colours_documents_are_still_laid_out(
     assert stylesheet.status_code == 503
     assert "highlight" in stylesheet.text
 
-    assert "10 of 10 running" in running.press("restart", "highlight").text
+    assert "10 of 10 running" in running.press("start", "highlight").text
     assert COLOURED in running.get("/doc/note.md").text
     assert running.get("/highlight.css").status_code == 200
     assert running.stop() == 0
@@ -172,7 +212,7 @@ def test_a_process_that_hangs_costs_a_page_what_it_does_and_that_is_said(
     source = running.get("/source/note.md").text
     assert "# A note" in source
     assert "without plugin &#39;highlight&#39;, which did not answer in time" in source
-    assert running.get("/highlight.css").status_code == 503
+    assert running.get("/highlight.css").status_code == 504
     os.kill(process(running, "highlight"), signal.SIGCONT)
     # As soon as it has caught up; so little time is not enough for it at first.
     assert any(COLOURED in running.get("/source/note.md").text for _ in range(100))
