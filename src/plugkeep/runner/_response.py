@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plugkeep.wire.http import INLINE, LONGEST_PIECE, pack_event
+from plugkeep.wire.http import (
+    INLINE,
+    LONGEST_PIECE,
+    UnfitEvent,
+    check_headers,
+    octets,
+    pack_event,
+)
 
 if TYPE_CHECKING:
     from plugkeep.runner._calls import Call
@@ -59,8 +66,10 @@ class Response:
         if self.is_started:
             raise RuntimeError(f"{_START!r} was sent twice")
         self.is_started = True
-        headers = list(event.get("headers", ()))
-        head = {"type": _START, "status": int(event["status"]), "headers": headers}
+        if not isinstance(status := event["status"], int):
+            raise UnfitEvent(f"the status {status!r:.80} was sent, which is no int")
+        headers = check_headers(list(event.get("headers", ())))
+        head = {"type": _START, "status": int(status), "headers": headers}
         if event.get("trailers"):
             self._has_trailers = head["trailers"] = True
         self._waiting.append(head)
@@ -74,7 +83,7 @@ class Response:
     async def _send_body(self, event: dict[str, Any]) -> None:
         if not self.is_started:
             raise RuntimeError(f"{_BODY!r} was sent before {_START!r}")
-        body, more = event.get("body", b""), event.get("more_body", False)
+        body, more = octets(event.get("body", b"")), event.get("more_body", False)
         if len(body) > LONGEST_PIECE:
             body = await self._send_pieces(memoryview(body))
         if more:
@@ -167,7 +176,7 @@ class Response:
         return head
 
 
-def _is_short(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def _is_short(headers: Iterable[Sequence[bytes]]) -> bool:
     return any(name == b"content-length" and len(value) < 6 for name, value in headers)
 
 

@@ -128,6 +128,7 @@ class _Exchange(AsyncListener):
         "_granted",
         "_is_complete",
         "_is_started",
+        "_is_whole",
         "_link",
         "_moved",
         "_pumped",
@@ -147,6 +148,8 @@ class _Exchange(AsyncListener):
         self._receive, self._send = receive, send
         self._frame = "websocket.send" if kind == "websocket" else ""
         self._is_started = self._is_complete = self._trailers = False
+        #: The plugin has been told all of the request.
+        self._is_whole = False
         self._granted = 0
         #: When the application was last sent anything, where there is a limit.
         self._moved = 0.0
@@ -159,6 +162,7 @@ class _Exchange(AsyncListener):
     def open(self, params: dict[str, Any]) -> None:
         """Tell the plugin of the request."""
         is_short = len(params["body"]) < INLINE
+        self._is_whole = not params["more"]
         self.number = self.side.open_in_full(HTTP, (), params, self, credit=WINDOW, as_is=is_short)
 
     def close(self) -> None:
@@ -328,6 +332,8 @@ class _Exchange(AsyncListener):
     async def _pump_one(self, number: Id) -> bool:
         """Pass on one event; return False where it was the last."""
         event = dict(await self._receive())
+        if self._is_whole and event["type"] == "http.request":
+            return True  # which says that there is no body, as the plugin knows
         if event["type"] in ("http.disconnect", "websocket.disconnect"):
             await self._chunk(number, pack_event(event))
             return False

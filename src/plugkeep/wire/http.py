@@ -11,7 +11,7 @@ What HTTP has as octets, such as headers, is bytes here, too, and needs a codec 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -148,14 +148,24 @@ def _read_route(said: Any) -> OfferedRoute:
 
 
 def pack_event(event: Event) -> Packed:
-    """Return an event, of whichever direction, as it travels."""
+    """Return an event, of whichever direction, as it travels. Raises UnfitEvent."""
     kind = event["type"]
     if kind in _BODIES and event.get("more_body", False):
-        return bytes(event.get("body", b""))
+        return octets(event.get("body", b""))
     if kind in _FRAMES:
-        data = event.get("bytes")
-        return bytes(data) if data is not None else str(event["text"])
+        if (data := event.get("bytes")) is not None:
+            return octets(data)
+        if not isinstance(text := event.get("text"), str):
+            raise UnfitEvent(f"{kind!r} was sent with text {text!r:.80}, which is no str")
+        return text
     return dict(event)
+
+
+def octets(data: Any) -> bytes:
+    """Return what an application gives as bytes. Raises UnfitEvent where it is no such thing."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise UnfitEvent(f"{data!r:.80} was sent, which is not bytes")
+    return bytes(data)
 
 
 def unpack_event(packed: Any, body: str, frame: str) -> Event:
@@ -195,7 +205,7 @@ def take_apart(body: Any, sizes: Any) -> list[bytes]:
     raise UnfitEvent(f"sent pieces of a body of the sizes {sizes!r:.80}, which it has not")
 
 
-def check_headers(headers: Any) -> list[list[bytes]]:
+def check_headers(headers: Any) -> list[Sequence[bytes]]:
     """Return `headers` if they are such: pairs of octets. Raises UnfitEvent.
 
     Servers do not all look whether a value begins a header of its own, or ends the head.
