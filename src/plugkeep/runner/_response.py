@@ -83,9 +83,8 @@ class Response:
     async def _send_body(self, event: dict[str, Any]) -> None:
         if not self.is_started:
             raise RuntimeError(f"{_BODY!r} was sent before {_START!r}")
-        body, more = octets(event.get("body", b"")), event.get("more_body", False)
-        if len(body) > LONGEST_PIECE:
-            body = await self._send_pieces(memoryview(body))
+        whole, more = octets(event.get("body", b"")), event.get("more_body", False)
+        body = await self._send_pieces(memoryview(whole)) if len(whole) > LONGEST_PIECE else whole
         if more:
             if body:
                 await self._put(bytes(body), len(body))

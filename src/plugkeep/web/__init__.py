@@ -38,6 +38,7 @@ def asgi(
     authorize: Authorize | None = None,
     lifespan: Lifespan[Any] | None = None,
     threads: int = 40,
+    max_body: int | None = None,
 ) -> ASGIApp:
     """Return an ASGI application that serves the routes in `table`, as they come and go.
 
@@ -50,13 +51,20 @@ def asgi(
     `lifespan` is entered when the server starts and left when it stops, as in Starlette; it is
     called with the application that this one is the root of, or None.
     `threads` is how many plain handlers of one plugin run at a time; each plugin has its own.
+    `max_body` is how many bytes the body of a request may have; one that has more is answered
+    with 413. Without it servers and applications decide. Headers may have 64 KiB in all: 431.
 
-    Raises MissingExtraError where Starlette is not installed.
+    Raises MissingExtraError where Starlette is not installed, ValueError for a limit that is none.
     """
     with _extra():
         from plugkeep.web._asgi import TableApp
     return TableApp(
-        table, registry=registry, authorize=authorize, lifespan=lifespan, threads=threads
+        table,
+        registry=registry,
+        authorize=authorize,
+        lifespan=lifespan,
+        threads=threads,
+        max_body=max_body,
     )
 
 
@@ -66,6 +74,7 @@ def wsgi(
     registry: States | None = None,
     authorize: Authorize | None = None,
     threads: int = 40,
+    max_body: int | None = None,
 ) -> WsgiApp:
     """Return a WSGI application that serves the routes in `table`, as they come and go.
 
@@ -77,7 +86,8 @@ def wsgi(
     """
     with _extra():
         from plugkeep.web._wsgi import WsgiApp
-    return WsgiApp(asgi(table, registry=registry, authorize=authorize, threads=threads))
+    app = asgi(table, registry=registry, authorize=authorize, threads=threads, max_body=max_body)
+    return WsgiApp(app)
 
 
 def route_of(request: Mapping[str, Any]) -> RouteEntry:

@@ -25,6 +25,7 @@ from plugkeep.errors import (
 from plugkeep.lifecycle import UP, State
 from plugkeep.routing.mount import Mount
 from plugkeep.web._endpoints import Endpoints, path_below
+from plugkeep.web._limits import Limited, check_limit, refuse_head
 
 if TYPE_CHECKING:
     from plugkeep.routing import RouteEntry, RouteTable
@@ -47,19 +48,48 @@ class TableApp:
         authorize: Authorize | None,
         lifespan: Lifespan[Any] | None,
         threads: int,
+        max_body: int | None,
     ) -> None:
+        self._max_body = check_limit(max_body)
         self._route = _TableRoute(table, registry, authorize, threads)
         self._router = Router([self._route], lifespan=lifespan)
         self._alone = ExceptionMiddleware(self._router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        mount = self._route.ready_mount(scope)
-        if mount is not None:
-            await _hand_over(mount, scope, receive, send)
+        try:
+            if scope["type"] != "lifespan":
+                receive = self._limited(scope, receive)
+            if (mount := self._route.ready_mount(scope)) is not None:
+                await _hand_over(mount, scope, receive, send)
+                return
+        except HTTPException as refusal:
+            await self._refuse(refusal, scope, receive, send)
             return
         # Inside a Starlette or FastAPI application, that one's handlers answer for exceptions.
         alone = "starlette.exception_handlers" not in scope
         await (self._alone if alone else self._router)(scope, receive, send)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """Return what gives no more of a request than may be; HTTPException: it is refused."""
+        if (refusal := refuse_head(scope)) is not None:
+            raise refusal
+        if self._max_body is None or scope["type"] != "http":
+            return receive
+        limited = Limited(receive, self._max_body)
+        if limited.refuse(scope["headers"]):
+            raise limited.error
+        return limited
+
+    async def _refuse(
+        self, refusal: HTTPException, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if "starlette.exception_handlers" in scope:  # they answer for it
+            raise refusal
+        if scope["type"] == "http":
+            response = PlainTextResponse(refusal.detail, refusal.status_code, refusal.headers)
+            await response(scope, receive, send)
+        else:
+            await _refuse_websocket(refusal, scope, receive, send)
 
 
 class _TableRoute(BaseRoute):
@@ -211,6 +241,8 @@ async def _guard(
 
     try:
         await app(scope, receive, note)
+        if not started and isinstance(receive, Limited) and receive.is_exceeded:
+            raise receive.error  # noqa: TRY301  # as where the application has raised
     except HTTPException:
         raise
     except HttpError as error:
@@ -220,6 +252,8 @@ async def _guard(
     except BaseException as error:  # sys.exit() in a handler must not end the host
         if _is_from_outside(error):
             raise
+        if not started and isinstance(receive, Limited) and receive.is_exceeded:
+            raise receive.error from error
         log.exception("%s of plugin %r failed", what, plugin)
         if started:  # the server has to break the connection off: half an answer is on its way
             if isinstance(error, Exception):
