@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 from starlette.exceptions import HTTPException
@@ -231,7 +231,10 @@ _OURS = ("plugkeep", "router", "endpoint", "path_params", "starlette.exception_h
 async def _guard(
     plugin: str | None, what: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Run `app`; what a plugin raises is logged with its name and harms nobody else."""
+    """Run `app`; what a plugin raises is logged with its name and harms nobody else.
+
+    Raises HTTPException, for whoever is around the table's application to answer.
+    """
     started = False
 
     async def note(message: Message) -> None:
@@ -241,27 +244,39 @@ async def _guard(
 
     try:
         await app(scope, receive, note)
-        if not started and isinstance(receive, Limited) and receive.is_exceeded:
-            raise receive.error  # noqa: TRY301  # as where the application has raised
     except HTTPException:
         raise
-    except HttpError as error:
-        raise HTTPException(error.status, error.message, error.headers) from error
-    except ClientDisconnect:
-        log.debug("%s of plugin %r: the client has gone", what, plugin)
     except BaseException as error:  # sys.exit() in a handler must not end the host
         if _is_from_outside(error):
             raise
-        if not started and isinstance(receive, Limited) and receive.is_exceeded:
-            raise receive.error from error
+        if not started and (refusal := _refusal(error, receive)) is not None:
+            raise refusal from error
+        if isinstance(error, ClientDisconnect):
+            log.debug("%s of plugin %r: the client has gone", what, plugin)
+            return
         log.exception("%s of plugin %r failed", what, plugin)
-        if started:  # the server has to break the connection off: half an answer is on its way
-            if isinstance(error, Exception):
-                raise
-            raise RuntimeError(f"{what} broke off: {type(error).__name__}") from error
-        if scope["type"] == "websocket":
-            raise
+        if started or scope["type"] == "websocket":
+            _break_off(what, error)
         await _failure(plugin, error)(scope, receive, send)
+    else:
+        if not started and (refusal := _refusal(None, receive)) is not None:
+            raise refusal
+
+
+def _refusal(error: BaseException | None, receive: Receive) -> HTTPException | None:
+    """Return what a client is told that is no failure of the plugin's."""
+    if isinstance(receive, Limited) and receive.is_exceeded:
+        return receive.error
+    if isinstance(error, HttpError):
+        return HTTPException(error.status, error.message, error.headers)
+    return None
+
+
+def _break_off(what: str, error: BaseException) -> NoReturn:
+    """Have the server break the connection off: half an answer is on its way."""
+    if isinstance(error, Exception):
+        raise error
+    raise RuntimeError(f"{what} broke off: {type(error).__name__}") from error
 
 
 def _failure(plugin: str | None, error: BaseException) -> PlainTextResponse:
