@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from plugkeep.registry.calls import Call
-from plugkeep.registry.ledger import START, STOP, log
+from plugkeep.registry.ledger import START, STOP
 
 
 class Attendant(Protocol):
@@ -19,7 +19,7 @@ class Attendant(Protocol):
         ...
 
     async def stopping(self, name: str, plugin: Any, /) -> None:
-        """A plugin is about to be stopped. What this raises is logged."""
+        """A plugin is about to be stopped. It is, whatever this raises, but its stop has failed."""
         ...
 
 
@@ -71,7 +71,7 @@ class Attended:
                 async with asyncio.timeout(left):
                     await each.stopping(entry.name, entry.plugin)
             except Exception as error:
-                log(40, "before the stop of plugin %r: %s", entry.name, error or repr(error))
+                call.refusal = call.refusal or error
         self._launch(call)
 
     def _run(self, coroutine: Any) -> None:

@@ -53,7 +53,7 @@ class Call:
         self.duration = 0.0
         #: Why the host refuses a plugin that has started, where this call takes that back.
         self.refused: PluginError | None = None
-        #: Why it is refused, where that is known already.
+        #: What the host's attendants have come to: why a start is refused, a stop has failed.
         self.refusal: Exception | None = None
         #: Whether that was a task's being cancelled, which is no reason to end everything.
         self.cancelled = False
@@ -107,6 +107,8 @@ class Call:
     def failure(self) -> PluginError | None:
         """Return what has gone wrong, now that the method has returned; None: nothing."""
         if self.error is None:
+            if self.step is STOP and self.refusal is not None:
+                return self._and_refused(explain(STOP, self.entry, self.refusal))
             return self.refused
         return self._and_refused(explain(self.step, self.entry, self.error))
 

@@ -12,6 +12,8 @@ from plugkeep.errors import LifespanError
 
 log = logging.getLogger("plugkeep.web")
 
+#: What an application answers a step with.
+_ENDS = ("complete", "failed")
 #: As `starlette.types` has it, without importing that.
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -28,6 +30,7 @@ class Lifespan:
         self._application = application
         self._plugin = plugin
         self._to_receive: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._step = ""
         self._answer: asyncio.Future[dict[str, Any] | None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -60,6 +63,7 @@ class Lifespan:
 
     async def _ask(self, what: str) -> dict[str, Any] | None:
         """Return what the application answers; None: nothing, and it has ended."""
+        self._step = what
         self._answer = asyncio.get_running_loop().create_future()
         self._to_receive.put_nowait({"type": f"lifespan.{what}"})
         return await self._answer
@@ -79,6 +83,9 @@ class Lifespan:
             self._tell(None)
 
     async def _send(self, event: dict[str, Any]) -> None:
+        if event.get("type") not in (f"lifespan.{self._step}.{end}" for end in _ENDS):
+            failed = {"type": f"lifespan.{self._step}.failed", "message": f"it sent {event!r:.200}"}
+            self._tell(failed)
         self._tell(event)
 
     def _tell(self, answer: dict[str, Any] | None) -> None:
