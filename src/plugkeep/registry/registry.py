@@ -202,8 +202,8 @@ class Registry:
         Its ``async started(name, plugin)`` is awaited when a plugin's start has returned, before
         it is running and before any check of `admit`; what it raises is why that start fails. Its
         ``async stopping(name, plugin)`` is awaited before the plugin's stop is called, which it is
-        whatever that raises; but its stop has failed, then. The asynchronous forms do so, the plain ones have no event loop to do it
-        in. What is returned ends it.
+        whatever that raises; but its stop has failed, then. The asynchronous forms do so, the
+        plain ones have no event loop to do it in. What is returned ends it.
         """
         return self._ledger.attend(attendant)
 

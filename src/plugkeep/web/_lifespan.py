@@ -12,6 +12,8 @@ from plugkeep.errors import LifespanError
 
 log = logging.getLogger("plugkeep.web")
 
+#: Seconds that an application has for returning once its shutdown is complete.
+_GRACE = 0.2
 #: What an application answers a step with.
 _ENDS = ("complete", "failed")
 #: As `starlette.types` has it, without importing that.
@@ -52,7 +54,8 @@ class Lifespan:
         answer = await self._ask("shutdown")
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             raise self._failed("shutdown", answer)
-        await asyncio.wait({self._task})
+        await asyncio.wait({self._task}, timeout=_GRACE)
+        self._task.cancel()
 
     def abandon(self) -> None:
         """Have it end without being waited for; from any thread."""
@@ -83,7 +86,7 @@ class Lifespan:
             self._tell(None)
 
     async def _send(self, event: dict[str, Any]) -> None:
-        if event.get("type") not in (f"lifespan.{self._step}.{end}" for end in _ENDS):
+        if event.get("type") not in [f"lifespan.{self._step}.{end}" for end in _ENDS]:
             failed = {"type": f"lifespan.{self._step}.failed", "message": f"it sent {event!r:.200}"}
             self._tell(failed)
         self._tell(event)
