@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,9 +21,9 @@ STALLED = 0.25
 
 START: Event = {"type": "http.response.start", "status": 200, "headers": []}
 handlers: dict[str, Handler] = {}
-#: What has happened, for `happenings`.
-events: list[str] = []
-news = asyncio.Event()
+#: What has happened, for `happenings`: to requests with the same query as the one that asks.
+events: defaultdict[bytes, list[str]] = defaultdict(list)
+news: defaultdict[bytes, asyncio.Event] = defaultdict(asyncio.Event)
 released = asyncio.Event()
 arrivals = asyncio.Semaphore(0)
 
@@ -32,9 +33,9 @@ def handler(function: Handler) -> Handler:
     return function
 
 
-def happened(what: str) -> None:
-    events.append(what)
-    news.set()
+def happened(scope: Any, what: str) -> None:
+    events[scope["query_string"]].append(what)
+    news[scope["query_string"]].set()
 
 
 async def answer(send: Send, body: bytes) -> None:
@@ -55,11 +56,10 @@ async def process(scope: Any, receive: Receive, send: Send) -> None:
 @handler
 async def happenings(scope: Any, receive: Receive, send: Send) -> None:
     """Answer with what has happened, once that is anything."""
-    await news.wait()
-    news.clear()
-    found = "; ".join(events)
-    events.clear()
-    await answer(send, found.encode())
+    key = scope["query_string"]
+    await news[key].wait()
+    news[key].clear()
+    await answer(send, "; ".join(events.pop(key)).encode())
 
 
 # --- what comes in --------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ async def count(scope: Any, receive: Receive, send: Send) -> None:
     while more:
         event = await receive()
         if event["type"] == "http.disconnect":
-            happened(f"disconnected after {size}")
+            happened(scope, f"disconnected after {size}")
             return
         size += len(event.get("body", b""))
         more = event.get("more_body", False)
@@ -105,7 +105,7 @@ async def greedy(scope: Any, receive: Receive, send: Send) -> None:
     kinds = [(await receive())["type"]]
     await answer(send, b"hello")
     kinds += [(await receive())["type"], (await receive())["type"]]
-    happened(" ".join(kinds))
+    happened(scope, " ".join(kinds))
 
 
 @handler
@@ -121,12 +121,12 @@ async def twofold(scope: Any, receive: Receive, send: Send) -> None:
 # --- what goes out --------------------------------------------------------------------------------
 
 
-async def noting(what: str, awaitable: Awaitable[None]) -> None:
+async def noting(scope: Any, what: str, awaitable: Awaitable[None]) -> None:
     """Say so where something takes long."""
     task = asyncio.ensure_future(awaitable)
     await asyncio.wait({task}, timeout=STALLED)
     if not task.done():
-        happened(f"stalled after {what}")
+        happened(scope, f"stalled after {what}")
     await task
 
 
@@ -136,9 +136,9 @@ async def download(scope: Any, receive: Receive, send: Send) -> None:
     await send(START)
     for n in range(PIECES):
         body = {"type": "http.response.body", "body": PIECE, "more_body": True}
-        await noting(str(n), send(body))
+        await noting(scope, str(n), send(body))
     await send({"type": "http.response.body"})
-    happened("all sent")
+    happened(scope, "all sent")
 
 
 @handler
@@ -149,11 +149,11 @@ async def endless(scope: Any, receive: Receive, send: Send) -> None:
     while not gone.done():
         await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
         await asyncio.sleep(0)
-    happened("gone")
+    happened(scope, "gone")
     # It has nothing to say any more, but says it.
     await send({"type": "http.response.body", "body": b"still there?", "more_body": True})
     await send({"type": "http.response.body"})
-    happened("done")
+    happened(scope, "done")
 
 
 async def receive_until_gone(receive: Receive) -> None:
@@ -360,7 +360,7 @@ async def echo(scope: Any, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
     while (event := await receive())["type"] == "websocket.receive":
         await send({**event, "type": "websocket.send"})
-    happened(f"closed {event['code']}")
+    happened(scope, f"closed {event['code']}")
 
 
 @handler
@@ -369,8 +369,8 @@ async def flood(scope: Any, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     for n in range(PIECES):
-        await noting(str(n), send({"type": "websocket.send", "bytes": PIECE}))
-    happened("all sent")
+        await noting(scope, str(n), send({"type": "websocket.send", "bytes": PIECE}))
+    happened(scope, "all sent")
     await send({"type": "websocket.close"})
 
 
@@ -384,7 +384,7 @@ async def deaf(scope: Any, receive: Receive, send: Send) -> None:
     size = 0
     while (event := await receive())["type"] == "websocket.receive":
         size += len(event["bytes"])
-    happened(f"received {size}")
+    happened(scope, f"received {size}")
 
 
 #: What is not to be sent before a WebSocket is accepted, and after.
@@ -468,7 +468,5 @@ class Live:
                     return
                 case "hang":
                     await asyncio.Event().wait()
-                case "nonsense":
-                    await send({"type": "lifespan.nonsense"})
                 case _:
                     await send({"type": f"lifespan.{step}.complete"})

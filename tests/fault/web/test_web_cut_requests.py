@@ -25,21 +25,24 @@ def test_requests_cut_at_every_byte_of_the_head(served: Any, asking: Asking) -> 
 @pytest.mark.parametrize("announced", [100, 100_000])
 @pytest.mark.parametrize("sent", [0, 1, 99])
 def test_a_body_that_breaks_off(announced: int, sent: int, served: Any, asking: Asking) -> None:
-    request = asking("POST /naughty/count", f"Content-Length: {announced}", body=b"x" * sent)
+    key = f"body-{announced}-{sent}"
+    request = asking(
+        f"POST /naughty/count?{key}", f"Content-Length: {announced}", body=b"x" * sent
+    )  # fmt: skip
     with served.connected(request) as connection:
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
     if announced == 100_000:  # what is short is awaited before the plugin hears of it
-        assert served.body("/naughty/happenings").startswith(b"disconnected after ")
+        assert served.body(f"/naughty/happenings?{key}").startswith(b"disconnected after ")
 
 
 def test_a_chunked_body_that_breaks_off(served: Any, asking: Asking) -> None:
     body = b"5\r\nhello\r\n5\r\nhe"
-    request = asking("POST /naughty/count", "Transfer-Encoding: chunked", body=body)
+    request = asking("POST /naughty/count?chunks", "Transfer-Encoding: chunked", body=body)
     with served.connected(request) as connection:
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
-    assert served.body("/naughty/happenings").startswith(b"disconnected after ")
+    assert served.body("/naughty/happenings?chunks").startswith(b"disconnected after ")
 
 
 @pytest.mark.parametrize("body", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhello, too long\r\n"])
@@ -53,17 +56,17 @@ def test_chunks_that_are_none(
 
 
 def test_an_answer_that_nobody_waits_for(served: Any, asking: Asking) -> None:
-    with served.connected(asking("GET /naughty/endless")) as connection:
+    with served.connected(asking("GET /naughty/endless?left")) as connection:
         assert connection.recv(1)
-    assert served.body("/naughty/happenings").startswith(b"gone")
+    assert served.body("/naughty/happenings?left").startswith(b"gone")
 
 
 def test_a_connection_that_is_reset(served: Any, asking: Asking) -> None:
     """Data that was not read makes a Unix socket answer with a reset."""
-    with served.connected(asking("GET /naughty/endless")) as connection:
+    with served.connected(asking("GET /naughty/endless?reset")) as connection:
         connection.recv(1)
         connection.sendall(b"GET / HTTP/1.1\r\n")
-    assert served.body("/naughty/happenings").startswith(b"gone")
+    assert served.body("/naughty/happenings?reset").startswith(b"gone")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +129,9 @@ def test_a_thousand_headers(served: Any) -> None:
 
 
 def test_heads_that_are_too_long(served: Any) -> None:
+    """Servers have limits; what comes through them gets through here."""
     answer = served.get("/naughty/headers", f"X-Long: {'x' * 70_000}")
-    assert not answer or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 ")), answer
+    assert not answer or answer.split(b" ", 2)[1] in (b"200", b"400", b"431"), answer
 
 
 def test_many_at_once(served: Any, asking: Asking, everything: Everything) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make(kind: str) -> Iterator[Make]:
+def make(kind: str) -> Make:
     """Return a function that makes a host with a plugin whose lifespan goes as told."""
 
     def make(timeout: float = 30.0, **config: str) -> Host:
@@ -38,9 +38,10 @@ def make(kind: str) -> Iterator[Make]:
             plugin.config = config
             plugin.start_timeout = plugin.stop_timeout = timeout
         host.registry.register(plugin)
+        host.routes  # noqa: B018  # who serves nothing needs no lifespans either
         return host
 
-    yield make
+    return make
 
 
 def texts(errors: list[PluginError]) -> str:
@@ -80,12 +81,6 @@ def test_an_application_without_a_lifespan(step: str, make: Make) -> None:
         return await host.astart(), host.registry.state("live"), await host.astop()
 
     assert asyncio.run(live(make(startup=step))) == ([], State.RUNNING, [])
-
-
-def test_a_startup_that_answers_with_nonsense(make: Make) -> None:
-    """It is not up, whatever that was."""
-    problems = asyncio.run(started(make(timeout=2.0, startup="nonsense")))
-    assert "live" in problems
 
 
 @pytest.mark.parametrize(
