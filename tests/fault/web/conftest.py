@@ -54,10 +54,17 @@ class Log:
 class Served:
     """A host in a process of its own, on a Unix socket, and how to speak with its applications."""
 
-    def __init__(self, process: int, path: Path, log: Log) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[bytes], path: Path, log: Log) -> None:
+        self.process = process.pid
         self.path = path
         self.log = log
+        self._process = process
+
+    def end(self) -> None:
+        """Have the server end; requests that are left hanging are not waited for."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(PATIENCE)
 
     def pid(self, plugin: str) -> int:
         return int(self.body(f"/{plugin}/process"))
@@ -124,13 +131,11 @@ def serving(folder: Path, *names: str) -> Iterator[Served]:
             stderr=theirs,
         )
     os.close(theirs)
+    served = Served(process, path, Log(output))
     try:
-        yield Served(process.pid, path, Log(output))
+        yield served
     finally:
-        # Requests that the tests have left hanging need not end.
-        process.terminate()
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE)
+        served.end()
         os.close(output)
 
 

@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 
 from plugkeep import Host, isolate, load
+from plugkeep.channel import workers
 from plugkeep.errors import PluginError
 from plugkeep.lifecycle import State
 
 SOURCE = f"file:{Path(__file__).with_name('naughty.py')}:Live"
 
 Make = Callable[..., Host]
+
+
+@pytest.fixture(autouse=True)
+def _impatient_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have idle threads end at once, so that no test has to wait for that."""
+    monkeypatch.setattr(workers._shared, "_idle_for", 0.02)
 
 
 @pytest.fixture(params=["in-process", "sandboxed"])
@@ -28,15 +35,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 def make(kind: str) -> Make:
     """Return a function that makes a host with a plugin whose lifespan goes as told."""
 
-    def make(timeout: float = 30.0, **config: str) -> Host:
+    def make(start: float = 30.0, stop: float = 30.0, **config: str) -> Host:
         host = Host()
         if kind == "sandboxed":
-            limits = {"start_timeout": timeout, "stop_timeout": timeout}
+            limits = {"start_timeout": start, "stop_timeout": stop}
             plugin: Any = isolate(SOURCE, name="live", config=config, **limits)
         else:
             plugin = load(SOURCE)()
             plugin.config = config
-            plugin.start_timeout = plugin.stop_timeout = timeout
+            plugin.start_timeout, plugin.stop_timeout = start, stop
         host.registry.register(plugin)
         host.routes  # noqa: B018  # who serves nothing needs no lifespans either
         return host
@@ -68,7 +75,7 @@ def test_a_startup_that_fails(step: str, pattern: str, make: Make) -> None:
 
 
 def test_a_startup_that_hangs(make: Make) -> None:
-    problems = asyncio.run(started(make(timeout=1.0, startup="hang")))
+    problems = asyncio.run(started(make(start=1.0, startup="hang")))
     assert "live" in problems
     assert re.search(r"1(\.0)? ?s", problems), problems
 
@@ -113,7 +120,7 @@ def test_a_shutdown_that_hangs(make: Make) -> None:
         problems = await host.astop()
         return problems, host.registry.state("live")
 
-    problems, state = asyncio.run(live(make(timeout=1.0, shutdown="hang")))
+    problems, state = asyncio.run(live(make(stop=0.1, shutdown="hang")))
     assert "live" in texts(problems)
     assert state in (State.FAILED, State.STOPPED)
 
