@@ -61,9 +61,8 @@ class Served:
         self._process = process
 
     def end(self) -> None:
-        """Have the server end; requests that are left hanging are not waited for."""
+        """Have the server end."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.send_signal(signal.SIGINT)
         self._process.wait(PATIENCE)
 
     def pid(self, plugin: str) -> int:

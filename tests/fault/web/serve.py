@@ -22,7 +22,14 @@ def main(descriptor: int, names: list[str]) -> None:
     host = Host()
     for name in names:
         host.registry.register(isolate(SOURCE, name=name))
-    uvicorn.run(host.asgi(strict=True), fd=descriptor, http="h11", loop="asyncio", log_config=None)
+    uvicorn.run(
+        host.asgi(strict=True),
+        fd=descriptor,
+        http="h11",
+        loop="asyncio",
+        log_config=None,
+        timeout_graceful_shutdown=0,  # requests that are left hanging are not waited for
+    )
 
 
 if __name__ == "__main__":

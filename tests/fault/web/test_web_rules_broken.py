@@ -119,6 +119,14 @@ def test_sending_to_a_client_that_has_gone(served: Any, asking: Callable[..., by
     assert served.body("/naughty/hello") == b"hello"
 
 
+def test_sending_after_the_host_has_given_up(served: Any) -> None:
+    """The application is not told of it, and must not wait for ever either."""
+    answer = served.get("/naughty/stubborn?c")
+    assert not answer.endswith(b"0\r\n\r\n")
+    served.log.wait_for(WHOSE, "/stubborn")
+    assert served.body("/naughty/happenings?c") == b"all sent"
+
+
 # --- WebSockets -----------------------------------------------------------------------------------
 
 
