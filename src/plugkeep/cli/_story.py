@@ -21,6 +21,8 @@ _TOLD = {
     events.Started: ("✓", "green", "started in {duration}"),
     events.StartFailed: ("✗", "bold red", "failed after {duration}: {error}"),
     events.StartSkipped: ("-", "yellow", "skipped: {error}"),
+    events.Failed: ("✗", "bold red", "has failed: {error}"),
+    events.Restarting: ("!", "yellow", "has failed and is started again: {error}"),
     events.Stopped: ("✓", "dim", "stopped in {duration}"),
     events.StopFailed: ("✗", "bold red", "failed to stop after {duration}: {error}"),
     events.LateReturn: ("!", "yellow", "returned late, after {duration}"),

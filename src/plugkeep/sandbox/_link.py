@@ -128,12 +128,18 @@ class Link:
             text = f"plugin {self.caller.plugin!r}: {error.remote_message}"
             return ConfigError(text, plugin=self.caller.plugin)
         if error is None and isinstance(result, dict):
-            try:
-                self.offer = read_offer(result)
-            except UnfitEvent as unfit:
-                text = f"plugin {self.caller.plugin!r} {unfit}"
-                return InvalidReadyError(text, plugin=self.caller.plugin)
+            return self._take_offer(result)
         return error
+
+    def _take_offer(self, result: dict[str, Any]) -> PluginError | None:
+        plugin = self.caller.plugin
+        try:
+            self.offer = read_offer(result)
+            if self.offer != Offer() and self.announcement.codec != "msgpack":
+                raise UnfitEvent("offers something by HTTP, which takes level 2 and msgpack")  # noqa: TRY301
+        except UnfitEvent as unfit:
+            return InvalidReadyError(f"plugin {plugin!r} {unfit}", plugin=plugin)
+        return None
 
     def stop(self, deadline: float) -> PluginError | None:
         """Have the plugin do its own stop; return what it raised, if anything.
