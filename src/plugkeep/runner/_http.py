@@ -6,6 +6,7 @@ request in a task of its own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from plugkeep.channel._sides import side_of
 from plugkeep.channel.failures import raised
 from plugkeep.runner._calls import Call
 from plugkeep.runner._response import Response
+from plugkeep.runner._service import given_up
 from plugkeep.wire.http import (
     RECEIVE,
     WINDOW,
@@ -52,7 +54,8 @@ class Exchange:
             self._frame = ""
             if more and not body:
                 self._first = None
-        self.response = Response(call)
+        self.response = Response(call, gathers=self._type == "http")
+        self.task: asyncio.Task[None] | None = None
         self._incoming: AsyncListener | None = None
         self._taken = 0
         self._number = 0
@@ -60,6 +63,8 @@ class Exchange:
     def nudge(self) -> None:
         """There is credit, or the host has lost interest, or the plugin is about to stop."""
         self.response.nudge()
+        if self._call.id in self._runner.unwanted and self.task is not None:
+            self.task.cancel()
         if self._incoming is not None:
             self._incoming.ring()
 
@@ -113,6 +118,8 @@ class Exchange:
             sending = connection.answer(call.id, None)
         elif (exception := http_exception(error)) is not None and not self.response.is_started:
             sending = connection.answer(call.id, {"exception": exception}, as_is=True)
+        elif isinstance(error, asyncio.CancelledError):
+            sending = connection.refuse(call.id, *(given_up(call) or raised(error)))
         else:
             sending = connection.refuse(call.id, *raised(error))
         self._runner.service.end(call, sending)

@@ -35,9 +35,10 @@ class Response:
     more credit it waits, and where that becomes too much the application does.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, gathers: bool) -> None:
         self._call = call
         self._connection = call.runner.connection
+        self._gathers = gathers  # messages of a WebSocket stay apart
         self.is_started = self.is_complete = False
         self._has_trailers = False
         #: Events, and pieces of the body, that have not been sent.
@@ -48,11 +49,16 @@ class Response:
 
     async def send(self, event: dict[str, Any]) -> None:
         """See ASGI."""
-        if not self._call.is_open:
-            if self.is_complete:
-                raise RuntimeError(f"{event['type']!r} was sent after the response was complete")
-            return  # nobody is there any more
+        if self.is_complete:
+            raise RuntimeError(f"{event['type']!r} was sent after the response was complete")
+        if not self.is_wanted:
+            return
         await _SENDERS.get(event["type"], Response._send_any)(self, event)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody is there who waits for it."""
+        return self._call.is_open and self._call.id not in self._call.runner.unwanted
 
     def nudge(self) -> None:
         """There is credit, or nobody is there any more."""
@@ -138,7 +144,7 @@ class Response:
     async def drain(self) -> None:
         """Send all that waits, as there is credit for it."""
         self._flush()
-        while self._waiting and self._call.is_open:
+        while self._waiting and self.is_wanted:
             self._moved.clear()
             await self._moved.wait()
             self._flush()
@@ -159,20 +165,21 @@ class Response:
         """
         waiting = self._waiting
         first = waiting.popleft()
-        if (isinstance(first, dict) and first["type"] != _START) or isinstance(first, str):
+        is_piece = isinstance(first, bytes)
+        if not self._gathers or not (is_piece or first["type"] == _START):
             return first
-        head = first if isinstance(first, dict) else {"type": _BODY}
-        pieces = [] if isinstance(first, dict) else [first]
-        size = sum(map(len, pieces))
+        pieces = [first] if is_piece else []
+        size = len(first) if is_piece else 0
         while waiting and isinstance(waiting[0], bytes) and size < LONGEST_PIECE:
             pieces.append(waiting.popleft())
             size += len(pieces[-1])
         self._size -= size
-        if len(pieces) == 1 and head is not first:
-            return pieces[0]
+        if is_piece and len(pieces) == 1:
+            return first
+        together: dict[str, Any] = {"type": _BODY} if is_piece else first
         if pieces:
-            head |= {"body": b"".join(pieces), "sizes": list(map(len, pieces))}
-        return head
+            together |= {"body": b"".join(pieces), "sizes": list(map(len, pieces))}
+        return together
 
 
 def _is_short(headers: Iterable[Sequence[bytes]]) -> bool:

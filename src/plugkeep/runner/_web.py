@@ -92,6 +92,7 @@ class Web:
         task = asyncio.get_running_loop().create_task(
             _serve(exchange, app, scope), context=runner.service.context_of(call)
         )
+        exchange.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
