@@ -11,6 +11,7 @@ import gc
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -74,9 +75,10 @@ class _Open:
     """What this process has open at one moment."""
 
     def __init__(self) -> None:
-        self.descriptors = _descriptors()
+        kept, lasting = _keepers()
+        self.descriptors = {n: to for n, to in _descriptors().items() if n not in lasting}
         self.threads = set(threading.enumerate())
-        self.children = _children()
+        self.children = _children("self").union(*map(_children, kept)) - kept
 
     def beyond(self, other: _Open) -> list[str]:
         """Describe what is open here and was not there."""
@@ -107,10 +109,27 @@ def _descriptors() -> dict[int, str]:
     return found
 
 
-def _children() -> set[int]:
-    """Return our child processes, those included that are dead and were not waited for."""
+def _keepers() -> tuple[set[int], set[int]]:
+    """Return the processes that stay as long as their host, which we are, and what we hold them by.
+
+    At most one of them serves; what the others keep has been left running, and is found with them.
+    """
+    client = sys.modules.get("plugkeep.sandbox.keeper.client")
+    keepers = client.keepers() if client else []
+    return (
+        {each.pid for each in keepers},
+        {number for each in keepers for number in each.descriptors},
+    )
+
+
+def _children(process: int | str) -> set[int]:
+    """Return the children of a process, those included that are dead and were not waited for."""
     found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
+    try:
+        tasks = list(Path(f"/proc/{process}/task").iterdir())
+    except OSError:  # it is gone
+        return found
+    for task in tasks:
         try:
             found.update(map(int, (task / "children").read_text().split()))
         except OSError:  # the thread is gone

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 
 from plugkeep.channel.ends import Ends
 from plugkeep.errors import LaunchError, ProgramNotFoundError
-from plugkeep.sandbox._process import ChildProcess, Process
+from plugkeep.sandbox._process import Order, Process
 
 #: What the host offers is said in these variables of the child's environment.
 WIRE = "PLUGKEEP_WIRE"
@@ -40,35 +39,37 @@ class Command:
     #: Whether only frames are listened to; else a ready message may come on stdout, too.
     frames_only: bool = False
 
-    def launch(self) -> ChildProcess:
+    def launch(self) -> Process:
         """Start it in a session of its own, so that Ctrl-C in the host's terminal spares it.
 
         Raises LaunchError, and ProgramNotFoundError where there is no such program.
         """
+        from plugkeep.sandbox.keeper.client import keeper
+        from plugkeep.sandbox.keeper.kept import KeptProcess
+
         program = self._find() if "/" not in self.path else self.path
         with ExitStack() as ours, ExitStack() as theirs:
             try:
-                child_in, stdin = (DEVNULL, None) if self.frames_only else _pipe(theirs, ours)
+                child_in, stdin = (_null(theirs), None) if self.frames_only else _pipe(theirs, ours)
                 stdout, child_out = _pipe(ours, theirs)
                 stderr, child_err = _pipe(ours, theirs)
                 wire, passed = _wire(ours, theirs) if self.wire > 1 else (None, ())
-                popen = Popen(
-                    [program, *self.args],
-                    stdin=child_in,
-                    stdout=child_out,
-                    stderr=child_err,
-                    env=self._environment(passed),
-                    cwd=self.cwd,
-                    start_new_session=True,
-                    pass_fds=passed,
+                order = Order(
+                    program,
+                    self.args,
+                    self._environment(len(passed)),
+                    self.cwd,
+                    (child_in, child_out, child_err, *passed),
                 )
-                process = ChildProcess(popen, stdin, stdout, stderr, wire)
+                process = KeptProcess(keeper().launch(order), stdin, stdout, stderr, wire)
+            except LaunchError:
+                raise
             except OSError as error:
                 raise self._diagnose(program, error) from error
             ours.pop_all()
         return process
 
-    def _environment(self, passed: tuple[int, ...]) -> dict[str, str]:
+    def _environment(self, passed: int) -> dict[str, str]:
         """Return the child's environment; what the host itself was offered is not for the child."""
         environment = dict(os.environ if self.env is None else self.env)
         environment.pop(WIRE, None)
@@ -76,7 +77,7 @@ class Command:
         if self.wire:
             environment[WIRE] = str(self.wire)
         if passed:
-            environment[WIRE_FDS] = ",".join(map(str, passed))
+            environment[WIRE_FDS] = ",".join(str(3 + n) for n in range(passed))
         return environment
 
     def _find(self) -> str:
@@ -159,11 +160,14 @@ _HINTS: dict[int, Callable[[Path], str]] = {
     errno.ENOENT: _hint_not_found,
     errno.EACCES: _hint_permission,
     errno.ENOEXEC: _hint_format,
-    errno.ESRCH: lambda _: (
-        "ended at once, and how is unknown: other code in the host waited for it"
-    ),
     errno.ETXTBSY: lambda _: "is being written; close it first",
 }
+
+
+def _null(theirs: ExitStack) -> int:
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    theirs.callback(os.close, descriptor)
+    return descriptor
 
 
 def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:

@@ -115,6 +115,7 @@ class Life:
             self._close_pipes()
             raise
         self._thread.watch(self._stderr)
+        self._thread.watch(process)
 
     @property
     def pid(self) -> int | None:
@@ -321,6 +322,7 @@ class Life:
             if self._exit is None:
                 self._stopping = True
                 self._end_watch()
+                self._thread.forget(self._process)
                 self._exit = self._end_process()
                 for output in (self._stdout, self._stderr):
                     self._thread.forget(output)

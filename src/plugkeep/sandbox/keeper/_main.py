@@ -1,0 +1,343 @@
+"""What the keeper does: it launches what its host asks for, and outlives it by a moment.
+
+    python -I -S _main.py CONTROL HOST
+
+It stands alone: nothing of plugkeep is imported, and of the standard library what costs little,
+for a host waits for it before its first plugin. CONTROL is the number of a socket, on which orders
+come; HOST that of a process descriptor of the host.
+
+All that is to be said about one child goes over a socket of its own, which comes with the order:
+its number and its process descriptor, or why it could not be launched; then how it ended. It is
+not reaped until the host has closed that socket, so its number is nobody else's up to then. Where
+the host closes it earlier, the child is killed.
+"""
+
+from __future__ import annotations
+
+# The same as `socket` has, without the milliseconds in which that makes enums.
+import _socket as sockets
+import errno
+import marshal
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+from select import EPOLLIN, epoll
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # for the same reason
+
+#: What the first byte of an order says: launch a program; adopt what comes on another socket.
+LAUNCH, ADOPT = b"L", b"A"
+#: Descriptors below this number are kept free of what comes, for children to have theirs there.
+RESERVED = 10
+#: Seconds for killing all, when the host is gone. What is stuck in the kernel may take longer.
+PATIENCE = 30.0
+
+_PR_SET_CHILD_SUBREAPER = 36
+#: What Python itself ignores, and what must not be: programs expect to be killed by the first two.
+_NOT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
+#: From terminals and from whoever ends all processes of a service: our end is the host's.
+_SPURNED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_BIG = 64 * 1024
+
+
+class Child:
+    """A process, and the socket on which its host hears of it."""
+
+    def __init__(self, pid: int, pidfd: int, report: sockets.socket) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.report: sockets.socket | None = report
+        self.has_ended = False
+
+
+class Keeper:
+    """Does what comes next, one thing after another."""
+
+    def __init__(self, control: sockets.socket, host: int) -> None:
+        self._control = control
+        self._children: dict[int, Child] = {}
+        self._adoptions: list[sockets.socket] = []
+        self._is_retired = False
+        self._host_is_gone = False
+        self._home = os.open("/proc/self/cwd", os.O_PATH | os.O_CLOEXEC)
+        self._epoll = epoll()
+        self._tasks: dict[int, Callable[[], object]] = {}
+        self._rung, bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+        self._when(self._rung, self._reap_strangers)
+        self._when(control.fileno(), self._obey)
+        self._when(host, self._note_the_end)
+
+    def run(self) -> None:
+        """Serve until the host is gone, or has retired this one and no process is left."""
+        while not self._host_is_gone:
+            if self._is_retired and not self._children and not children():
+                return
+            for descriptor, _ in self._epoll.poll():
+                # What came before it may have seen to it that there is nothing to do any more.
+                self._tasks.get(descriptor, int)()
+        kill_all(self._rung)
+
+    def _when(self, descriptor: int, task: Callable[[], object]) -> None:
+        self._epoll.register(descriptor, EPOLLIN)
+        self._tasks[descriptor] = task
+
+    def _forget(self, descriptor: int) -> None:
+        if self._tasks.pop(descriptor, None):
+            self._epoll.unregister(descriptor)
+
+    def _note_the_end(self) -> None:
+        self._host_is_gone = True
+
+    # --- orders ---------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        message, descriptors = receive(self._control)
+        if not message:
+            self._is_retired = True
+            self._forget(self._control.fileno())
+        elif message[:1] == ADOPT:
+            for descriptor in descriptors:
+                self._adopt_from(sockets.socket(fileno=descriptor))
+        else:
+            self._launch(descriptors, expected=message[1])
+
+    def _launch(self, descriptors: list[int], expected: int) -> None:
+        """Launch a program. It comes with: report, order, working directory, its 0, 1, 2 and on."""
+        if not descriptors:
+            return  # too many are open: whoever asked sees that nobody has the other end
+        report = sockets.socket(fileno=descriptors.pop(0))
+        try:
+            if len(descriptors) + 1 < expected:
+                raise OSError(errno.EMFILE, "not all have come")  # noqa: TRY301
+            pid = self._spawn(*descriptors)
+            self._introduce(Child(pid, os.pidfd_open(pid), report))
+        except OSError as error:
+            say(report, b"E%d" % (error.errno or 0))
+            report.close()
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _spawn(self, order: int, cwd: int, *theirs: int) -> int:
+        wanted = marshal.loads(read_all(order))  # noqa: S302  # our host's
+        program, arguments, environment, mask = wanted
+        actions = [(os.POSIX_SPAWN_DUP2, each, number) for number, each in enumerate(theirs)]
+        # Where it is the same, going there must not be tried: it may not be permitted any more.
+        moves = not os.path.sameopenfile(cwd, self._home)
+        if moves:
+            os.fchdir(cwd)
+        try:
+            return os.posix_spawn(
+                program,
+                arguments,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=mask,
+                setsigdef=_NOT_IGNORED,
+            )
+        finally:
+            if moves:
+                with suppress(OSError):
+                    os.fchdir(self._home)
+
+    # --- children -------------------------------------------------------------------------
+
+    def _introduce(self, child: Child) -> None:
+        report = child.report
+        assert report is not None  # noqa: S101  # nobody has closed it yet
+        self._children[child.pid] = child
+        self._when(child.pidfd, lambda: self._look_whether_ended(child))
+        self._when(report.fileno(), lambda: self._let_go(child))
+        say(report, b"P%d" % child.pid, child.pidfd)
+
+    def _look_whether_ended(self, child: Child) -> None:
+        try:
+            how = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            return  # it is not our child yet, for the one that has made it is still at that
+        if how is None:
+            return
+        child.has_ended = True
+        self._forget(child.pidfd)
+        if child.report is None:
+            self._reap(child)
+        else:
+            kind = b"X" if how.si_code == os.CLD_EXITED else b"S"
+            say(child.report, b"%c%d" % (kind, how.si_status))
+
+    def _let_go(self, child: Child) -> None:
+        """The host wants to know no more of it."""
+        report, child.report = child.report, None
+        if report is None:
+            return
+        self._forget(report.fileno())
+        if child.has_ended:
+            self._reap(child)
+        else:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        report.close()  # which tells the host that this is done
+
+    def _reap(self, child: Child) -> None:
+        os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+        os.close(child.pidfd)
+        del self._children[child.pid]
+
+    # --- those that others have made ------------------------------------------------------
+
+    def _adopt_from(self, adoptions: sockets.socket) -> None:
+        self._adoptions.append(adoptions)
+        self._when(adoptions.fileno(), lambda: self._adopt(adoptions))
+
+    def _adopt(self, adoptions: sockets.socket) -> None:
+        """Make all children known that a zygote has made since."""
+        with suppress(BlockingIOError):
+            while True:
+                message, descriptors = receive(adoptions)
+                if not message:
+                    break
+                if len(descriptors) == 2:
+                    pidfd, report = descriptors
+                    self._introduce(Child(int(message), pidfd, sockets.socket(fileno=report)))
+            self._forget(adoptions.fileno())
+            self._adoptions.remove(adoptions)
+            adoptions.close()
+
+    def _reap_strangers(self) -> None:
+        """Reap descendants of our children that have outlived their own parents."""
+        with suppress(BlockingIOError):
+            os.read(self._rung, _BIG)
+        # In this order: what was our child before, a zygote has announced by now, if it is its.
+        found = children()
+        for adoptions in list(self._adoptions):
+            self._adopt(adoptions)
+        for pid in found - self._children.keys():
+            reap(pid)
+
+
+def kill_all(rung: int) -> None:
+    """Kill all descendants: the children, and then those whom their death makes ours."""
+    end = time.monotonic() + PATIENCE
+    while (left := children()) and time.monotonic() < end:
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not sum(reap(pid) for pid in left):
+            wait_for_bell(rung, 0.05)
+
+
+def wait_for_bell(rung: int, seconds: float) -> None:
+    with epoll() as waiting:
+        waiting.register(rung, EPOLLIN)
+        waiting.poll(seconds)
+    with suppress(BlockingIOError):
+        os.read(rung, _BIG)
+
+
+def reap(pid: int) -> bool:
+    """Say whether this child had ended; it is gone then."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def children() -> set[int]:
+    """Return the numbers of all children, those included that nobody has waited for."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/self/task/{pid}/children", "rb") as file:
+            return set(map(int, file.read().split()))
+    except OSError:  # kernels need not have been built with it
+        numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return {number for number in numbers if parent(number) == pid}
+
+
+def parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
+    """Return a message and the descriptors that came with it, which programs do not inherit."""
+    flags = sockets.MSG_CMSG_CLOEXEC | sockets.MSG_DONTWAIT
+    try:
+        message, ancillary, _, _ = source.recvmsg(_BIG, sockets.CMSG_SPACE(64 * 4), flags)
+    except ConnectionResetError:  # closed, and not all that we have said has been read
+        return b"", []
+    found: list[int] = []
+    for _, _, data in ancillary:
+        found += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()
+    return message, found
+
+
+def say(report: sockets.socket, message: bytes, *descriptors: int) -> None:
+    """Tell the host, if it still listens."""
+    numbers = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
+    rights = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, numbers)] if numbers else []
+    with suppress(OSError):
+        report.sendmsg([message], rights, sockets.MSG_DONTWAIT | sockets.MSG_NOSIGNAL)
+
+
+def read_all(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, size, 0)
+    while len(data) < size:
+        data += os.pread(descriptor, size - len(data), len(data))
+    return data
+
+
+def settle_in(*descriptors: int) -> list[int]:
+    """Have nothing of the host's but these, and these where they are in nobody's way."""
+    ours = [fcntl(each, F_DUPFD_CLOEXEC, RESERVED) for each in descriptors]
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number not in ours:
+            with suppress(OSError):  # the listing's own
+                os.close(number)
+    while (null := os.open(os.devnull, os.O_RDWR)) < RESERVED:
+        pass  # so that all numbers below are taken
+    os.close(null)
+    return ours
+
+
+def be_subreaper() -> None:
+    """Become the parent of all descendants that lose theirs."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def main() -> None:
+    number, host = settle_in(*map(int, sys.argv[1:]))
+    control = sockets.socket(fileno=number)
+    try:
+        for number in _SPURNED:
+            if signal.getsignal(number) != signal.SIG_IGN:  # else children are to inherit that
+                signal.signal(number, lambda *_: None)
+        with suppress(OSError), open("/proc/self/comm", "wb") as comm:
+            comm.write(b"plugkeep-keeper")
+        be_subreaper()
+        Keeper(control, host).run()
+    except BaseException:
+        import traceback
+
+        say(control, traceback.format_exc().encode("utf-8", "backslashreplace")[-_BIG // 2 :])
+        os._exit(70)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

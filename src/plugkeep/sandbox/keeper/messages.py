@@ -1,0 +1,81 @@
+"""What goes between a host, its keeper and its zygote: small messages with descriptors.
+
+What is larger is written to a file in memory, and that is sent along.
+"""
+
+from __future__ import annotations
+
+import _socket as sockets  # `socket` makes enums, which takes longer than a launch
+import marshal
+import os
+import select
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from plugkeep.sandbox._process import milliseconds
+
+_LONGEST: Final = 64 * 1024
+#: The kernel counts descriptors that are under way against a limit: let there be a few dozen.
+_QUEUE: Final = 16 * 1024
+
+
+def pair() -> tuple[sockets.socket, sockets.socket]:
+    """Return two connected sockets that keep messages apart, and are not inherited."""
+    kind = sockets.SOCK_SEQPACKET | sockets.SOCK_CLOEXEC
+    pair = sockets.socketpair(sockets.AF_UNIX, kind)
+    for each in pair:
+        each.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _QUEUE)
+    return pair
+
+
+def send(to: sockets.socket, message: bytes, descriptors: Sequence[int] = ()) -> None:
+    """Send a message. Several threads may do so at once. Never raises SIGPIPE."""
+    numbers = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
+    rights = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, numbers)] if numbers else []
+    to.sendmsg([message], rights, sockets.MSG_NOSIGNAL)
+
+
+def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
+    """Return the next message, b"" at the end, and what came with it, which is not inherited.
+
+    Raises BlockingIOError where there is none.
+    """
+    flags = sockets.MSG_CMSG_CLOEXEC | sockets.MSG_DONTWAIT
+    try:
+        message, ancillary, _, _ = source.recvmsg(_LONGEST, sockets.CMSG_SPACE(64 * 4), flags)
+    except ConnectionResetError:
+        return b"", []
+    found: list[int] = []
+    for _, _, data in ancillary:
+        found += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()
+    return message, found
+
+
+def wait(seconds: float, *descriptors: int) -> bool:
+    """Wait until one of them can be read; say whether one can."""
+    poller = select.poll()
+    for each in descriptors:
+        poller.register(each, select.POLLIN)
+    return bool(poller.poll(milliseconds(seconds)))
+
+
+def written(content: Any) -> int:
+    """Return the descriptor of a file in memory with `content`, for `marshal` to read."""
+    descriptor = os.memfd_create("plugkeep-order", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", 0, closefd=False) as file:
+            rest = memoryview(marshal.dumps(content))
+            while rest:
+                rest = rest[file.write(rest) :]
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read(descriptor: int) -> Any:
+    """Return what `written` was given."""
+    with open(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        return marshal.loads(file.read())  # noqa: S302  # ours, or our parent's
