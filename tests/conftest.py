@@ -110,15 +110,18 @@ def _descriptors() -> dict[int, str]:
 
 
 def _keepers() -> tuple[set[int], set[int]]:
-    """Return the processes that stay as long as their host, which we are, and what we hold them by.
+    """Return keeper and zygote, which stay as long as their host, and what we hold them by.
 
-    At most one of them serves; what the others keep has been left running, and is found with them.
+    What they have as children has been left running, and is found.
     """
     client = sys.modules.get("plugkeep.sandbox.keeper.client")
-    keepers = client.keepers() if client else []
+    zygotes = sys.modules.get("plugkeep.sandbox.keeper.zygote")
+    lasting = client.keepers() if client else []
+    if zygotes and (zygote := zygotes.zygote()):
+        lasting.append(zygote)
     return (
-        {each.pid for each in keepers},
-        {number for each in keepers for number in each.descriptors},
+        {each.pid for each in lasting},
+        {number for each in lasting for number in each.descriptors},
     )
 
 

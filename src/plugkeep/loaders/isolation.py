@@ -50,6 +50,7 @@ def isolate(
     cwd: str | os.PathLike[str] | None = None,
     wire: int = 2,
     python: str | os.PathLike[str] | None = None,
+    fork: bool = True,
     base: str | os.PathLike[str] | None = None,
 ) -> Sandbox:
     """Return a sandbox for the plugin that `source` names, which runs in a process of its own.
@@ -101,6 +102,7 @@ def isolate(
         cwd=check_folder(of, cwd),
         wire=level,
         frames_only=level == 2,
+        forks=fork and level == 2 and python is None,
     )
     return Sandbox(command, **check_limits(of, *limits), **options)
 

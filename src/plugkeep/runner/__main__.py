@@ -26,9 +26,16 @@ examples:
   echo '{"cmd":"stop"}' | python -m plugkeep.runner file:./clock.py
 """
 
+#: Between a host and this module, and not for people: be the process of which others are forks.
+ZYGOTE = "--zygote"
+
 
 def main(arguments: list[str]) -> NoReturn:
     """Serve the plugin that the command line names."""
+    if arguments == [ZYGOTE]:
+        from plugkeep.runner.zygote import await_turn
+
+        arguments = await_turn()  # it returns in a fork of this process
     given: dict[str, str] = {}
     rest = iter(arguments)
     for word in rest:

@@ -30,7 +30,7 @@ from plugkeep.errors import (
     did_you_mean,
 )
 from plugkeep.plugin import Plugin
-from plugkeep.runner._began import BEGAN
+from plugkeep.runner import _began
 from plugkeep.runner._calls import Call, whole
 from plugkeep.runner._channel import PluginChannel
 from plugkeep.runner._life import Life
@@ -140,7 +140,7 @@ class Runner:
         """Say that the plugin is ready to be spoken to."""
         said: dict[str, Any] = {"ready": True}
         if self.level:
-            said |= {"wire": self.level, "began": BEGAN}
+            said |= {"wire": self.level, "began": _began.BEGAN}
         said["name"] = self.name
         if isinstance(version := getattr(self.plugin, "version", None), str):
             said["version"] = version

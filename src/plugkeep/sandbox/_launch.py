@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugkeep.channel.ends import Ends
 from plugkeep.errors import LaunchError, ProgramNotFoundError
 from plugkeep.sandbox._process import Order, Process
+
+if TYPE_CHECKING:
+    from plugkeep.sandbox.keeper.kept import Launched
 
 #: What the host offers is said in these variables of the child's environment.
 WIRE = "PLUGKEEP_WIRE"
@@ -38,6 +43,8 @@ class Command:
     wire: int = 0
     #: Whether only frames are listened to; else a ready message may come on stdout, too.
     frames_only: bool = False
+    #: Whether a fork of a warm interpreter does as well: it is our runner, in this very Python.
+    forks: bool = False
 
     def launch(self) -> Process:
         """Start it in a session of its own, so that Ctrl-C in the host's terminal spares it.
@@ -45,23 +52,36 @@ class Command:
         Raises LaunchError, and ProgramNotFoundError where there is no such program.
         """
         from plugkeep.sandbox.keeper.client import keeper
+
+        if self.forks and (forked := self._forked()):
+            return forked
+        program = self._find() if "/" not in self.path else self.path
+        return self._launched(program, lambda order: keeper().launch(order))
+
+    def _forked(self) -> Process | None:
+        """Have it forked; None: that cannot be, and the log says why."""
+        from plugkeep.sandbox.keeper.zygote import NoFork, fork
+
+        try:
+            return self._launched(self.path, fork)
+        except NoFork as reason:
+            text = "plugin %r is started in a fresh interpreter, not by a fork: %s"
+            logging.getLogger("plugkeep.sandbox").info(text, self.plugin, reason)
+            return None
+
+    def _launched(self, program: str, launch: Callable[[Order], Launched]) -> Process:
         from plugkeep.sandbox.keeper.kept import KeptProcess
 
-        program = self._find() if "/" not in self.path else self.path
         with ExitStack() as ours, ExitStack() as theirs:
             try:
                 child_in, stdin = (_null(theirs), None) if self.frames_only else _pipe(theirs, ours)
                 stdout, child_out = _pipe(ours, theirs)
                 stderr, child_err = _pipe(ours, theirs)
                 wire, passed = _wire(ours, theirs) if self.wire > 1 else (None, ())
-                order = Order(
-                    program,
-                    self.args,
-                    self._environment(len(passed)),
-                    self.cwd,
-                    (child_in, child_out, child_err, *passed),
-                )
-                process = KeptProcess(keeper().launch(order), stdin, stdout, stderr, wire)
+                environment = self._environment(len(passed))
+                ends = (child_in, child_out, child_err, *passed)
+                launched = launch(Order(program, self.args, environment, self.cwd, ends))
+                process = KeptProcess(launched, stdin, stdout, stderr, wire)
             except LaunchError:
                 raise
             except OSError as error:

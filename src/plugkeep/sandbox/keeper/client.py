@@ -10,27 +10,32 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
 
+from plugkeep.channel.parcels import pair, receive, send, wait, written
 from plugkeep.errors import LaunchError
 from plugkeep.sandbox._process import Exit, Order
 from plugkeep.sandbox.keeper.kept import Launched
-from plugkeep.sandbox.keeper.messages import pair, receive, send, wait, written
 from plugkeep.sandbox.keeper.surroundings import Surroundings, surroundings
 from plugkeep.signals import foreign
 
 #: Seconds for a keeper to answer, on however busy a machine. One that does not is done away with.
 PATIENCE: Final = 30.0
+_LAST_BREATH: Final = 1.0
 _MAIN: Final = os.path.join(os.path.dirname(__file__), "_main.py")
 #: Descriptors that programs have; whatever they are here must not be in the way of the next ones.
 _ABOVE: Final = 10
 _logger = logging.getLogger("plugkeep.sandbox")
 
 
-class Unanswered(LaunchError):
-    """Raised when whoever was to launch something has died before it said what came of it."""
+class Unanswered(Exception):
+    """Raised when whoever was to launch something says nothing: it has died, or takes too long."""
+
+    def __init__(self, *, late: bool) -> None:
+        super().__init__()
+        self.late = late
 
 
 class Keeper:
@@ -64,6 +69,19 @@ class Keeper:
 
     def launch(self, order: Order) -> Launched:
         """Have a program launched. Raises OSError, which is about the program or its folder."""
+        try:
+            return self.ask(order, lambda given: self._say(b"L%c" % len(given), given))
+        except Unanswered as unanswered:
+            # What a process has open is closed a little before it has ended.
+            if unanswered.late or wait(_LAST_BREATH, self.pidfd):
+                raise self._lost() from None
+            raise OSError(errno.EMFILE, "the keeper has too much open") from None
+
+    def ask(self, order: Order, send: Callable[[Sequence[int]], object]) -> Launched:
+        """Have `send` send descriptors: the report's, the order's, the folder's, the child's own.
+
+        Raises OSError as `launch` does, and Unanswered.
+        """
         with ExitStack() as stack:
             folder = os.open(order.cwd or "/proc/self/cwd", os.O_PATH | os.O_DIRECTORY)
             stack.callback(os.close, folder)
@@ -72,10 +90,9 @@ class Keeper:
             ours, theirs = pair()
             stack.callback(theirs.close)
             try:
-                given = (theirs.fileno(), body, folder, *order.descriptors)
-                self._say(b"L%c" % len(given), given)
+                send((theirs.fileno(), body, folder, *order.descriptors))
                 theirs.close()
-                return self.introduced(ours)
+                return self._introduced(ours)
             except BaseException:
                 ours.close()  # where something has been launched, that is killed
                 raise
@@ -84,23 +101,23 @@ class Keeper:
         """Have it listen there for processes that others make, and become the parent of those."""
         self._say(b"A", [adoptions])
 
-    def introduced(self, report: sockets.socket) -> Launched:
-        """Return what has been launched, once that is said on `report`. Raises OSError."""
+    def _introduced(self, report: sockets.socket) -> Launched:
+        """Return what has been launched, once that is said on `report`.
+
+        Raises OSError where it could not be launched, and Unanswered.
+        """
         # Ctrl-C may come through: whoever closes the socket thereby ends what was launched.
-        if not foreign(wait, PATIENCE, report.fileno(), self.pidfd):
-            raise self._given_up()
+        foreign(wait, PATIENCE, report.fileno(), self.pidfd)
         try:
             message, descriptors = receive(report)
         except BlockingIOError:
-            message, descriptors = b"", []
+            raise Unanswered(late=True) from None
         if message[:1] == b"P" and descriptors:
             return Launched(int(message[1:]), descriptors[0], report, self)
         if message[:1] == b"E":
             number = int(message[1:])
             raise OSError(number, os.strerror(number))
-        if message or self.is_alive:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        raise self._lost()
+        raise Unanswered(late=False)  # nobody has the other end, or too much is open here
 
     def mourn(self) -> None:
         """Say in the log, once, that it has died, and how; leave nothing of it."""
@@ -135,21 +152,17 @@ class Keeper:
     def _say(self, message: bytes, descriptors: Sequence[int]) -> None:
         try:
             send(self._control, message, descriptors)
-        except TimeoutError:
-            raise self._given_up() from None
-        except ConnectionError:
+        except (TimeoutError, ConnectionError):
             raise self._lost() from None
 
-    def _lost(self) -> Unanswered:
-        wait(PATIENCE, self.pidfd)
-        self.mourn()
-        return Unanswered("no plugin can start: the keeper has died, see the log")
-
-    def _given_up(self) -> Unanswered:
+    def _lost(self) -> LaunchError:
+        """Do away with it, if it has not died by itself."""
         with suppress(OSError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        _logger.error("the keeper (process %d) has not answered within %g s", self.pid, PATIENCE)
-        return self._lost()
+        if not self._has_gone:
+            wait(PATIENCE, self.pidfd)
+        self.mourn()
+        return LaunchError("no plugin can start: the keeper has died, or does not answer")
 
     def _reaped(self) -> int | None:
         """Return its wait status. None: other code of this process has waited for it."""

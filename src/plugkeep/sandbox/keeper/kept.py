@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plugkeep.channel.ends import Ends
+from plugkeep.channel.parcels import receive, wait
 from plugkeep.sandbox._process import Exit, milliseconds
-from plugkeep.sandbox.keeper.messages import receive, wait
 
 if TYPE_CHECKING:
     from plugkeep.sandbox.keeper.client import Keeper

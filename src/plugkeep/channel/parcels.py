@@ -1,4 +1,4 @@
-"""What goes between a host, its keeper and its zygote: small messages with descriptors.
+"""Small messages with descriptors, between processes of one machine that trust each other.
 
 What is larger is written to a file in memory, and that is sent along.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import _socket as sockets  # `socket` makes enums, which takes longer than a launch
 import marshal
+import math
 import os
 import select
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
-
-from plugkeep.sandbox._process import milliseconds
 
 _LONGEST: Final = 64 * 1024
 #: The kernel counts descriptors that are under way against a limit: let there be a few dozen.
@@ -53,11 +52,11 @@ def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
 
 
 def wait(seconds: float, *descriptors: int) -> bool:
-    """Wait until one of them can be read; say whether one can."""
+    """Wait until one of them can be read; say whether one can. Below 0: for ever."""
     poller = select.poll()
     for each in descriptors:
         poller.register(each, select.POLLIN)
-    return bool(poller.poll(milliseconds(seconds)))
+    return bool(poller.poll(math.ceil(seconds * 1000)))
 
 
 def written(content: Any) -> int:

@@ -1,0 +1,200 @@
+"""The zygote of this process: the host's side of `plugkeep.runner.zygote`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Final
+
+from plugkeep.channel.parcels import pair, receive, send, written
+from plugkeep.sandbox._process import Order
+from plugkeep.sandbox.keeper.client import PATIENCE, Keeper, Unanswered, keeper
+from plugkeep.sandbox.keeper.kept import KeptProcess, Launched
+
+#: What a command begins with that may as well be had by a fork.
+RUNNER: Final = ("-P", "-m", "plugkeep.runner")
+#: A zygote that has died so often without having done anything is not tried any more.
+_TRIES: Final = 3
+#: The beginnings of variables that act when an interpreter, or a library in it, comes up.
+_EARLY: Final = (
+    *("PYTHON", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "GCONV_PATH", "LOCPATH"),
+    *("OMP_", "OPENBLAS_", "MKL_", "GOTO_", "BLIS_", "NUMEXPR_", "VECLIB_", "OPENSSL_", "SSL_"),
+)
+_logger = logging.getLogger("plugkeep.sandbox")
+
+
+class NoFork(Exception):
+    """Raised where a process cannot be had by a fork; the text, a part of a sentence, says why."""
+
+
+class Zygote:
+    """A warm interpreter, which forks."""
+
+    def __init__(self, of: Keeper, modules: Sequence[str]) -> None:
+        self.keeper = of
+        self.modules = tuple(modules)
+        self.early = _early(os.environ)
+        self._lock = threading.Lock()
+        self._died_of: tuple[str, str] | None = None
+        with ExitStack() as stack:
+            self._control, its_control = pair()
+            adopting, adoptions = pair()
+            printed, out = os.pipe()
+            null = os.open(os.devnull, os.O_RDWR)
+            for each in (its_control, adopting, adoptions):
+                stack.callback(each.close)
+            for descriptor in (out, null):
+                stack.callback(os.close, descriptor)
+            self._printed = printed
+            of.adopt(adopting.fileno())
+            ends = (null, out, out, its_control.fileno(), adoptions.fileno())
+            arguments = (*RUNNER, "--zygote")
+            order = Order(sys.executable, arguments, dict(os.environ), None, ends)
+            self._process = KeptProcess(of.launch(order), None, printed, printed)
+            body = written((list(sys.path), list(self.modules)))
+            stack.callback(os.close, body)
+            send(self._control, b"I", [body])
+        self._control.settimeout(PATIENCE)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What of this process belongs to it."""
+        process = self._process
+        return (self._control.fileno(), self._printed, process.descriptor, process.exit_fd)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def fork(self, order: Order) -> Launched:
+        """Have a process forked. Raises OSError, and Unanswered."""
+        try:
+            return self.keeper.ask(order, lambda given: send(self._control, b"F", given))
+        except (TimeoutError, ConnectionError):
+            raise Unanswered(late=False) from None
+
+    def end(self) -> tuple[str, str] | None:
+        """End it; return which module it has died of, and why, where that was so."""
+        with self._lock:
+            if self._control.fileno() < 0:
+                return self._died_of
+            with suppress(OSError):
+                words, _ = receive(self._control)
+                module, found, why = words.decode().partition("\n")
+                self._died_of = (module, why) if found else None
+            self._close()
+            return self._died_of
+
+    def _close(self) -> None:
+        self._process.kill(signal.SIGKILL)
+        self._process.wait(PATIENCE)
+        self._process.collect()
+        self._control.close()
+        os.close(self._printed)
+
+    def last_words(self) -> str:
+        """Return how it ended, and what it printed before it was at work."""
+        self._process.wait(1.0)
+        with suppress(OSError):
+            if text := os.read(self._printed, 64 * 1024).decode("utf-8", "replace").strip():
+                return text.splitlines()[-1]
+        return f"it {self._process.peek() or 'does not answer'}"
+
+    def disown(self) -> None:
+        """Leave it to our parent, of which this process is a forked copy."""
+        self._control.close()
+
+
+class _Nursery:
+    """Which zygote there is, and what has been learned from those before it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.zygote: Zygote | None = None
+        self.unfit: dict[str, str] = {}
+        self.wanted: tuple[str, ...] = ()
+        self.deaths = 0
+
+    def fork(self, order: Order) -> Launched:
+        """Have a process forked; where a module has killed the zygote, by one without it."""
+        while True:
+            zygote = self._serving(keeper())
+            if _early(order.environment) != zygote.early:
+                names = sorted(dict(_early(order.environment) ^ zygote.early))
+                raise NoFork(f"{', '.join(names)} in its environment must be there from the start")
+            try:
+                launched = zygote.fork(order)
+            except Unanswered as unanswered:
+                self._bury(zygote, unanswered)
+            else:
+                self.deaths = 0
+                return launched
+
+    def _serving(self, current: Keeper) -> Zygote:
+        with self.lock:
+            if self.deaths >= _TRIES:
+                raise NoFork(f"the zygote has died {_TRIES} times in a row")
+            modules = [name for name in self.wanted if name not in self.unfit]
+            zygote = self.zygote
+            if zygote is None or zygote.keeper is not current or list(zygote.modules) != modules:
+                if zygote is not None:
+                    zygote.end()
+                self.zygote = None
+                self.zygote = zygote = Zygote(current, modules)
+            return zygote
+
+    def _bury(self, zygote: Zygote, unanswered: Unanswered) -> None:
+        """Raises NoFork, unless it has died of a module that the next one will not import."""
+        with self.lock:
+            if self.zygote is zygote:
+                self.zygote = None
+            words = "it did not answer in time" if unanswered.late else zygote.last_words()
+            died_of = zygote.end()
+            if died_of is None:
+                self.deaths += 1
+                raise NoFork(f"the zygote has died: {words}")
+            module, why = died_of
+            if module not in self.unfit:
+                self.unfit[module] = why
+                text = "module %r is not imported before plugins are forked: it %s"
+                _logger.warning(text, module, why)
+
+
+def _early(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(pair for pair in environment.items() if pair[0].startswith(_EARLY))
+
+
+_nursery = _Nursery()
+
+
+def fork(order: Order) -> Launched:
+    """Have a process forked that is as if `order` had been launched. Raises NoFork, and OSError."""
+    return _nursery.fork(order)
+
+
+def preimport(modules: Sequence[str]) -> None:
+    """Have the next zygote import these."""
+    _nursery.wanted = tuple(modules)
+
+
+def zygote() -> Zygote | None:
+    """Return the one that there is."""
+    return _nursery.zygote
+
+
+def _disown() -> None:
+    global _nursery
+    if _nursery.zygote is not None:
+        _nursery.zygote.disown()
+    wanted = _nursery.wanted
+    _nursery = _Nursery()
+    _nursery.wanted = wanted
+
+
+os.register_at_fork(after_in_child=_disown)
