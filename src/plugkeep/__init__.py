@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from plugkeep.runner import serve as serve
     from plugkeep.sandbox import ExecSandbox as ExecSandbox
     from plugkeep.sandbox import Sandbox as Sandbox
+    from plugkeep.sandbox.preimports import preimport as preimport
     from plugkeep.spec import PluginSpec as PluginSpec
 
 _HOMES = {
@@ -63,6 +64,7 @@ _HOMES = {
     "routing": ("Route", "RouteTable", "follow_routes", "register_route_providers"),
     "runner": ("serve",),
     "sandbox": ("ExecSandbox", "Sandbox"),
+    "sandbox.preimports": ("preimport",),
     "spec": ("PluginSpec",),
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,6 +10,7 @@ import marshal
 import math
 import os
 import select
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,17 +20,26 @@ _LONGEST: Final = 64 * 1024
 _QUEUE: Final = 16 * 1024
 
 
+#: Seconds after which it is an error that the other side does not take what is sent.
+PATIENCE: Final = 30
+
+
 def pair() -> tuple[sockets.socket, sockets.socket]:
     """Return two connected sockets that keep messages apart, and are not inherited."""
     kind = sockets.SOCK_SEQPACKET | sockets.SOCK_CLOEXEC
     pair = sockets.socketpair(sockets.AF_UNIX, kind)
     for each in pair:
         each.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _QUEUE)
+        # Not by `settimeout`, which would have all that reads wait as well.
+        each.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDTIMEO, struct.pack("ll", PATIENCE, 0))
     return pair
 
 
 def send(to: sockets.socket, message: bytes, descriptors: Sequence[int] = ()) -> None:
-    """Send a message. Several threads may do so at once. Never raises SIGPIPE."""
+    """Send a message. Several threads may do so at once.
+
+    Raises ConnectionError where the other side is closed, BlockingIOError where it takes nothing.
+    """
     numbers = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
     rights = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, numbers)] if numbers else []
     to.sendmsg([message], rights, sockets.MSG_NOSIGNAL)

@@ -124,6 +124,8 @@ class _Zygote:
         if os.read(awaited, 1) != _GO:
             os._exit(1)
         parcels.wait(-1, me)  # until the keeper is our parent
+        for each in (self._host, self._keeper):
+            each.detach()  # they are closed with all the rest
         return _become(parcels.read(order), theirs)
 
     def _announce(self, plugin: int, report: int, give: int) -> NoReturn:

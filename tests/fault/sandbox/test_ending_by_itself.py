@@ -388,7 +388,7 @@ def test_dying_and_forgotten_at_random_points_deadlocks_nobody(run_host: RunHost
         for _ in range(300):
             gc.collect()  # which does nothing while another thread is still at that
             for thread in threading.enumerate():
-                if thread.name == "plugkeep-io":  # which may have ended itself, and be at its last line
+                if thread.name == "plugkeep-io":  # it may be at its last line
                     thread.join(0.1)
         # To `threading` a bare thread on which the collector came by may be a dummy, and stays.
         print([each.name for each in threading.enumerate() if not each.name.startswith("Dummy")])

@@ -100,7 +100,10 @@ class Keeper:
     # --- orders ---------------------------------------------------------------------------
 
     def _obey(self) -> None:
-        message, descriptors = receive(self._control)
+        with suppress(BlockingIOError):
+            self._follow(*receive(self._control))
+
+    def _follow(self, message: bytes, descriptors: list[int]) -> None:
         if not message:
             self._is_retired = True
             self._forget(self._control.fileno())
@@ -177,9 +180,10 @@ class Keeper:
 
     def _let_go(self, child: Child) -> None:
         """The host wants to know no more of it."""
-        report, child.report = child.report, None
-        if report is None:
-            return
+        report = child.report
+        if report is None or not has_end(report):
+            return  # it was another one's descriptor when this was noticed
+        child.report = None
         self._forget(report.fileno())
         if child.has_ended:
             self._reap(child)
@@ -282,6 +286,14 @@ def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
     for _, _, data in ancillary:
         found += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()
     return message, found
+
+
+def has_end(report: sockets.socket) -> bool:
+    """Say whether the host has closed its end, or what it writes to that."""
+    try:
+        return not receive(report)[0]
+    except BlockingIOError:
+        return False
 
 
 def say(report: sockets.socket, message: bytes, *descriptors: int) -> None:

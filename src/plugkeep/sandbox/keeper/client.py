@@ -14,15 +14,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from plugkeep.channel.parcels import pair, receive, send, wait, written
+from plugkeep.channel.parcels import PATIENCE, pair, receive, send, wait, written
 from plugkeep.errors import LaunchError
 from plugkeep.sandbox._process import Exit, Order
 from plugkeep.sandbox.keeper.kept import Launched
 from plugkeep.sandbox.keeper.surroundings import Surroundings, surroundings
 from plugkeep.signals import foreign
 
-#: Seconds for a keeper to answer, on however busy a machine. One that does not is done away with.
-PATIENCE: Final = 30.0
 _LAST_BREATH: Final = 1.0
 _MAIN: Final = os.path.join(os.path.dirname(__file__), "_main.py")
 #: Descriptors that programs have; whatever they are here must not be in the way of the next ones.
@@ -47,7 +45,6 @@ class Keeper:
         self._lock = threading.Lock()
         self._control, theirs = pair()
         try:
-            self._control.settimeout(PATIENCE)
             self.pid = _start(theirs.fileno())
             self.pidfd = _watched(self.pid)
         except BaseException:
@@ -152,7 +149,7 @@ class Keeper:
     def _say(self, message: bytes, descriptors: Sequence[int]) -> None:
         try:
             send(self._control, message, descriptors)
-        except (TimeoutError, ConnectionError):
+        except (BlockingIOError, ConnectionError):
             raise self._lost() from None
 
     def _lost(self) -> LaunchError:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from plugkeep.channel.parcels import pair, receive, send, written
+from plugkeep.channel.parcels import PATIENCE, pair, receive, send, written
+from plugkeep.sandbox import preimports
 from plugkeep.sandbox._process import Order
-from plugkeep.sandbox.keeper.client import PATIENCE, Keeper, Unanswered, keeper
+from plugkeep.sandbox.keeper.client import Keeper, Unanswered, keeper
 from plugkeep.sandbox.keeper.kept import KeptProcess, Launched
 
 #: What a command begins with that may as well be had by a fork.
@@ -59,7 +60,6 @@ class Zygote:
             body = written((list(sys.path), list(self.modules)))
             stack.callback(os.close, body)
             send(self._control, b"I", [body])
-        self._control.settimeout(PATIENCE)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -76,7 +76,7 @@ class Zygote:
         """Have a process forked. Raises OSError, and Unanswered."""
         try:
             return self.keeper.ask(order, lambda given: send(self._control, b"F", given))
-        except (TimeoutError, ConnectionError):
+        except (BlockingIOError, ConnectionError):
             raise Unanswered(late=False) from None
 
     def end(self) -> tuple[str, str] | None:
@@ -118,7 +118,6 @@ class _Nursery:
         self.lock = threading.RLock()
         self.zygote: Zygote | None = None
         self.unfit: dict[str, str] = {}
-        self.wanted: tuple[str, ...] = ()
         self.deaths = 0
 
     def fork(self, order: Order) -> Launched:
@@ -127,7 +126,8 @@ class _Nursery:
             zygote = self._serving(keeper())
             if _early(order.environment) != zygote.early:
                 names = sorted(dict(_early(order.environment) ^ zygote.early))
-                raise NoFork(f"{', '.join(names)} in its environment must be there from the start")
+                text = "its environment has %s of its own, which must be there from the start"
+                raise NoFork(text % ", ".join(names))
             try:
                 launched = zygote.fork(order)
             except Unanswered as unanswered:
@@ -140,7 +140,7 @@ class _Nursery:
         with self.lock:
             if self.deaths >= _TRIES:
                 raise NoFork(f"the zygote has died {_TRIES} times in a row")
-            modules = [name for name in self.wanted if name not in self.unfit]
+            modules = [name for name in preimports.wanted() if name not in self.unfit]
             zygote = self.zygote
             if zygote is None or zygote.keeper is not current or list(zygote.modules) != modules:
                 if zygote is not None:
@@ -178,11 +178,6 @@ def fork(order: Order) -> Launched:
     return _nursery.fork(order)
 
 
-def preimport(modules: Sequence[str]) -> None:
-    """Have the next zygote import these."""
-    _nursery.wanted = tuple(modules)
-
-
 def zygote() -> Zygote | None:
     """Return the one that there is."""
     return _nursery.zygote
@@ -192,9 +187,7 @@ def _disown() -> None:
     global _nursery
     if _nursery.zygote is not None:
         _nursery.zygote.disown()
-    wanted = _nursery.wanted
     _nursery = _Nursery()
-    _nursery.wanted = wanted
 
 
 os.register_at_fork(after_in_child=_disown)
