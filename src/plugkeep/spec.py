@@ -49,6 +49,8 @@ class PluginSpec:
     call_timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     cwd: str | None = None
+    #: Whether its process may be a fork of a warm interpreter, where that is possible.
+    fork: bool = True
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -51,10 +51,13 @@ def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
     Raises BlockingIOError where there is none.
     """
     flags = sockets.MSG_CMSG_CLOEXEC | sockets.MSG_DONTWAIT
+    space = sockets.CMSG_SPACE(64 * 4)
     try:
-        message, ancillary, _, _ = source.recvmsg(_LONGEST, sockets.CMSG_SPACE(64 * 4), flags)
+        message, ancillary, _, _ = source.recvmsg(_LONGEST, space, flags)
     except ConnectionResetError:
-        return b"", []
+        # Said once, where the other side has not read all before it closed. What it has sent
+        # itself comes after that.
+        message, ancillary, _, _ = source.recvmsg(_LONGEST, space, flags)
     found: list[int] = []
     for _, _, data in ancillary:
         found += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()

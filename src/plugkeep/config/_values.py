@@ -83,6 +83,13 @@ def names(value: object) -> tuple[str, ...]:
     return tuple(check_name(each) for each in texts(value))
 
 
+def modules(value: object) -> tuple[str, ...]:
+    for module in texts(value):
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise Misfit("names of modules", module)
+    return texts(value)
+
+
 def a_text(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise Misfit("a text", value)
@@ -128,6 +135,7 @@ HOST: Mapping[str, Reader] = {
     "start_timeout": a_timeout,
     "stop_timeout": a_timeout,
     "workers": a_count,
+    "preimport": modules,
 }
 DISCOVER: Mapping[str, Reader] = {"entry_points": groups, "directories": texts}
 PLUGIN: Mapping[str, Reader] = {
@@ -142,5 +150,6 @@ PLUGIN: Mapping[str, Reader] = {
     "call_timeout": a_timeout,
     "env": variables,
     "cwd": a_text,
+    "fork": a_bool,
     "enabled": a_bool,
 }

@@ -46,6 +46,8 @@ class HostConfig:
     stop_timeout: float | None = None
     #: How many plugins may start side by side; None: one after another, on the host's thread.
     workers: int | None = None
+    #: Modules that are imported before plugins are forked; None: the file does not say.
+    preimport: tuple[str, ...] | None = None
     #: What fits but will not do what its author may expect.
     warnings: tuple[Problem, ...] = ()
     #: On which line each key stands, as far as it was found.

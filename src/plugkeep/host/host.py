@@ -76,6 +76,10 @@ class Host:
         )
         host = cls(registry)
         host._config = config
+        if config.preimport is not None:
+            from plugkeep.sandbox.preimports import preimport
+
+            preimport(*config.preimport)
         for warning in config.warnings:
             _log().warning("%s", warning)
         host.add(*config.plugins)

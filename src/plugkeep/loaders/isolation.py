@@ -61,6 +61,9 @@ def isolate(
     installed; it finds what is installed there. Otherwise the source is loaded by the child
     alone: what is wrong with its code is told by `start`.
 
+    Where possible the child is not a fresh interpreter, but a fork of a warm one, which starts in
+    a fraction of the time and behaves the same; with `fork` false it is a fresh one in any case.
+
     `name` is by default the last component of the source other than ``PluginFactory``. `config`
     becomes the plugin's `config`, as the plugin has annotated it. `grants` are what the plugin
     may call of the host, by name: objects with methods marked by `expose`, other sandboxes,
@@ -120,6 +123,7 @@ def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
         grants=grants,
         env={**os.environ, **spec.env} if spec.env else None,
         cwd=None if spec.cwd is None else Path(spec.base or "", spec.cwd).expanduser(),
+        fork=spec.fork,
         base=spec.base,
         **{name: seconds for name, seconds in limits.items() if seconds is not None},
     )

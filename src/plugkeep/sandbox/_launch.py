@@ -104,7 +104,8 @@ class Command:
         """Look the bare name up on the host's PATH, whatever PATH the plugin is to have."""
         for folder in os.get_exec_path():
             candidate = Path(folder, self.path)
-            if candidate.is_file() and os.access(candidate, os.X_OK):
+            # In this order: in a folder that is closed to us it is an error to look at a file.
+            if os.access(candidate, os.X_OK) and candidate.is_file():
                 return str(candidate.absolute())
         here = ""
         if Path(self.path).exists():

@@ -144,6 +144,10 @@ MISFITS = {
         "[host]\nworkers = 0",
         "2: host.workers: expected a whole number from 1 to 1024, found",
     ),
+    "no modules": (
+        '[host]\npreimport = ["numpy", "a b"]',
+        "2: host.preimport: expected names of modules, found the text 'a b'",
+    ),
     "half workers": ("[host]\nworkers = 1.5", "found the number 1.5"),
     "a date": ("[host]\nworkers = 1979-05-27", "found the date or time 1979-05-27"),
     "a bad name": (

@@ -280,7 +280,7 @@ def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
     flags = sockets.MSG_CMSG_CLOEXEC | sockets.MSG_DONTWAIT
     try:
         message, ancillary, _, _ = source.recvmsg(_BIG, sockets.CMSG_SPACE(64 * 4), flags)
-    except ConnectionResetError:  # closed, and not all that we have said has been read
+    except ConnectionResetError:  # it is closed, and not all that we have said has been read
         return b"", []
     found: list[int] = []
     for _, _, data in ancillary:
