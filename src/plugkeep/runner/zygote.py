@@ -151,7 +151,15 @@ def _become(order: Any, theirs: Sequence[int]) -> list[str]:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     sys.orig_argv[:] = map(os.fsdecode, (program, *arguments))
     _forget_what_is_shared()
-    return sys.orig_argv[4:]  # after: python -P -m plugkeep.runner
+    given = sys.orig_argv[4:]  # after: python -P -m plugkeep.runner
+    _be_named(next((each[7:] for each in given if each.startswith("--name=")), "plugin"))
+    return given
+
+
+def _be_named(name: str) -> None:
+    """Tell plugins apart for `ps` and `top`, to which all forks have one command line."""
+    with suppress(OSError), open("/proc/self/comm", "wb") as file:
+        file.write(name.encode()[:15])
 
 
 def _forget_what_is_shared() -> None:

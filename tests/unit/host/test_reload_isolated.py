@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -143,5 +142,12 @@ def test_what_is_only_tried_is_neither_started_nor_stopped(folder: Any, host: Ho
 
 
 def _children() -> set[int]:
-    """Return our child processes; a test before this one may have kept some on purpose."""
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    """Return the keeper's child processes; a test before may have kept some on purpose."""
+    from plugkeep.sandbox.keeper.client import keepers
+    from plugkeep.sandbox.keeper.zygote import zygote
+
+    warm = zygote()
+    found: set[int] = set()
+    for pid in (each.pid for each in keepers()):
+        found.update(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return found - {warm.pid if warm else 0}
