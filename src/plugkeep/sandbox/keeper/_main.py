@@ -21,14 +21,13 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import EPOLLIN, epoll
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` takes longer to import than all else that is here
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal  # for the same reason
 
@@ -45,6 +44,18 @@ _NOT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 #: From terminals and from whoever ends all processes of a service: our end is the host's.
 _SPURNED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _BIG = 64 * 1024
+
+
+class suppress:  # noqa: N801  # as `contextlib` has it, which takes long to import as well
+    """Let errors of some kinds pass."""
+
+    def __init__(self, *kinds: type[BaseException]) -> None:
+        self._kinds = kinds
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and issubclass(kind, self._kinds)
 
 
 class Child:
