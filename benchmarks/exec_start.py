@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from _measure import Row, at_most_times, medians, on_one_core
+from _measure import Row, at_most, medians, on_one_core
 
 from plugkeep import ExecSandbox
 
@@ -37,8 +37,10 @@ def run(quick: bool = False) -> list[Row]:
         }
         medians(samples, rounds=10)  # what only the first launches pay: imports, page cache
         took = medians(samples, rounds=100 if quick else 500)
-    claim = "ExecSandbox of a C program, start to ready, beside a bare subprocess.Popen"
-    return [at_most_times(1.3, "ms", claim, took["sandbox"] * 1000, took["popen"] * 1000)]
+    claim = "ExecSandbox of a C program, start to ready, beyond a bare subprocess.Popen"
+    # In milliseconds, for what another process launches takes longer by what it takes to ask it,
+    # however long the program itself takes.
+    return [at_most(2.0, "ms", claim, (took["sandbox"] - took["popen"]) * 1000)]
 
 
 def compiled(folder: Path) -> str:

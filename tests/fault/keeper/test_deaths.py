@@ -308,3 +308,77 @@ def test_what_a_host_gives_up_is_not_had_by_what_it_starts_from_then_on(run_host
     logged, expected, last = said.splitlines()
     assert logged == f"WARNING {expected}"
     assert last == "True True"
+
+
+def test_a_host_whose_other_code_waits_for_all_children_disturbs_nothing(
+    run_host: RunHost, source: Any
+) -> None:
+    said = run_host(
+        """
+        import threading
+        def wait():
+            try:
+                while True:
+                    os.wait()
+            except ChildProcessError:
+                pass
+        sandbox = isolate("file:" + sys.argv[1])
+        with sandbox:
+            waiter = threading.Thread(target=wait)
+            waiter.start()
+        with sandbox:
+            say(sandbox.call("pid") == sandbox.pid)
+        os.kill(keeper(), signal.SIGKILL)
+        waiter.join()
+        with sandbox:
+            say(sandbox.call("pid") == sandbox.pid)
+        """,
+        source(),
+    )
+    first, died, second = said.splitlines()
+    assert (first, second) == ("True", "True")
+    assert died.endswith("has died, and all that it kept: how is unknown")
+
+
+def test_processes_that_multiprocessing_forks_have_plugins_of_their_own(
+    run_host: RunHost, source: Any
+) -> None:
+    said = run_host(
+        """
+        import multiprocessing
+        def one(number):
+            with isolate("file:" + sys.argv[1], name=f"p{number}") as sandbox:
+                return sandbox.call("pid")
+        ours = one(0)
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            say(len({ours, *pool.map(one, range(4))}))
+        """,
+        source(),
+    )
+    assert said == "5\n"
+
+
+def test_nothing_piles_up_in_the_helpers(run_host: RunHost, source: Any) -> None:
+    said = run_host(
+        """
+        def held():
+            return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (keeper(), zygote())]
+        kinds = isolate("file:" + sys.argv[1]), ExecSandbox("sh", "-c", OBEY)
+        missing = ExecSandbox("/does/not/exist")
+        def all_kinds():
+            try:
+                missing.start()
+            except FileNotFoundError:
+                pass
+            for sandbox in kinds:
+                with sandbox:
+                    pass
+        all_kinds()
+        before = held()
+        for _ in range(20):
+            all_kinds()
+        say(held() == before or (before, held()))
+        """,
+        source(),
+    )
+    assert said == "True\n"
