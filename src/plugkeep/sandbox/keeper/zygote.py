@@ -42,24 +42,27 @@ class Zygote:
         self.early = _early(os.environ)
         self._lock = threading.Lock()
         self._died_of: tuple[str, str] | None = None
-        with ExitStack() as stack:
+        with ExitStack() as theirs, ExitStack() as ours:
             self._control, its_control = pair()
-            adopting, adoptions = pair()
-            printed, out = os.pipe()
+            ours.callback(self._control.close)
+            theirs.callback(its_control.close)
+            self._printed, out = os.pipe()
+            ours.callback(os.close, self._printed)
+            theirs.callback(os.close, out)
             null = os.open(os.devnull, os.O_RDWR)
-            for each in (its_control, adopting, adoptions):
-                stack.callback(each.close)
-            for descriptor in (out, null):
-                stack.callback(os.close, descriptor)
-            self._printed = printed
+            theirs.callback(os.close, null)
+            adopting, adoptions = pair()
+            theirs.callback(adopting.close)
+            theirs.callback(adoptions.close)
+            body = written((list(sys.path), list(self.modules)))
+            theirs.callback(os.close, body)
             of.adopt(adopting.fileno())
             ends = (null, out, out, its_control.fileno(), adoptions.fileno())
-            arguments = (*RUNNER, "--zygote")
-            order = Order(sys.executable, arguments, dict(os.environ), None, ends)
-            self._process = KeptProcess(of.launch(order), None, printed, printed)
-            body = written((list(sys.path), list(self.modules)))
-            stack.callback(os.close, body)
-            send(self._control, b"I", [body])
+            order = Order(sys.executable, (*RUNNER, "--zygote"), dict(os.environ), None, ends)
+            self._process = KeptProcess(of.launch(order), None, self._printed, self._printed)
+            ours.pop_all()
+            with suppress(ConnectionError):  # it has died already, as whoever asks it will see
+                send(self._control, b"I", [body])
 
     @property
     def descriptors(self) -> tuple[int, ...]:
