@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 import weakref
 from enum import Enum
@@ -107,6 +108,8 @@ class Life:
         self._exit: Exit | None = None
         self._violation: ProtocolViolationError | None = None
         self._told_to_stop = self._stopping = False
+        # The interpreter may end while another thread is at it.
+        self._ending = threading.RLock()
         try:
             # Here and not later, for the thread comes up while the program is being loaded.
             self._thread = borrow(self)
@@ -318,7 +321,7 @@ class Life:
 
     def end(self) -> Exit:
         """Leave nothing of it: kill what still runs, log what it still printed, close all."""
-        with SignalsHeld():
+        with SignalsHeld(), self._ending:
             if self._exit is None:
                 self._stopping = True
                 self._end_watch()
