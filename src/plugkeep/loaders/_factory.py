@@ -85,6 +85,8 @@ def _member(owner: object, name: str, what: str, source: Source) -> object:
 
 def _misfit(found: object) -> str:
     """Return what keeps `found` from being a factory, as the end of a sentence; "" if nothing."""
+    if type(found) is type and getattr(found, "__init__", None) is object.__init__:
+        return ""  # as most are; to find out about others takes its time
     from inspect import iscoroutinefunction, signature
 
     if not callable(found):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     FileLoader = ExtensionFileLoader | SourceFileLoader
 
 
+_not_in_names = re.compile(r"\W").sub
+
+
 def unique_name(path: Path) -> str:
     """Return a module name for the file at `path`: its stem, and what tells it from its like.
 
@@ -29,7 +32,7 @@ def unique_name(path: Path) -> str:
     from hashlib import blake2s
 
     digest = blake2s(bytes(path), digest_size=6).hexdigest()
-    stem = re.sub(r"\W", "_", path.name.split(".")[0])
+    stem = _not_in_names("_", path.name.split(".")[0])
     return f"plugkeep_{stem}_{digest}"
 
 

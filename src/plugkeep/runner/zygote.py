@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 from plugkeep.channel import parcels
 from plugkeep.runner import _began
 from plugkeep.runner._fitness import Fitness, Unfit
+from plugkeep.runner._rehearsal import rehearse
 
 #: What nearly every plugin's runner imports before it is ready.
 _WARM: Final = (
@@ -81,6 +82,7 @@ class _Zygote:
                 parcels.send(self._host, f"{name}\n{unfit}".encode("utf-8", "backslashreplace"))
                 os._exit(1)
         sys.path[:] = self._path
+        rehearse()
         gc.collect()
         gc.freeze()  # so that no fork touches, and thereby copies, what all have in common
 
