@@ -123,6 +123,7 @@ class Side:
         #: How many calls are under way.
         self.under_way = 0
         self._reads = self._writes = -1  # the descriptors that are being waited for
+        self._goes_on = False  # there was another pause since the one that is being waited for
         self._is_resting = self._is_gathering = self._is_waking = False
         self._woken: deque[AsyncWaiter] = deque()
         self._drained: list[Bell] = []  # of tasks that wait for the water to fall
@@ -296,7 +297,9 @@ class Side:
 
     def pause(self) -> None:
         """The last call is over, for now."""
-        if not self._is_resting:
+        if self._is_resting:
+            self._goes_on = True
+        else:
             self._is_resting = True
             try:
                 self._after_pause(self._rest)
@@ -318,7 +321,12 @@ class Side:
 
     def _rest(self) -> None:
         self._is_resting = False
-        if not self.under_way:
+        if self.under_way:
+            return
+        if self._goes_on and not self.is_closed:  # there were calls since, one after the other
+            self._goes_on = False
+            self.pause()
+        else:
             self.stop()
 
     # --- reading --------------------------------------------------------------------------

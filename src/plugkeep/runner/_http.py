@@ -15,7 +15,7 @@ from plugkeep.channel._async_waiters import AsyncListener
 from plugkeep.channel._sides import side_of
 from plugkeep.channel.failures import raised
 from plugkeep.runner._calls import Call
-from plugkeep.runner._response import Response
+from plugkeep.runner._response import Held, Response
 from plugkeep.runner._service import given_up
 from plugkeep.wire.http import (
     RECEIVE,
@@ -39,7 +39,9 @@ _GONE: dict[str, dict[str, Any]] = {
 class Exchange:
     """One request, or WebSocket, that an application serves: all on the loop's thread."""
 
-    def __init__(self, runner: Runner, call: Call, scope: dict[str, Any], body: bytes) -> None:
+    def __init__(
+        self, runner: Runner, call: Call, held: Held, scope: dict[str, Any], body: bytes
+    ) -> None:
         self._runner = runner
         self._call = call
         self._connection = runner.connection
@@ -54,7 +56,7 @@ class Exchange:
             self._frame = ""
             if more and not body:
                 self._first = None
-        self.response = Response(call, gathers=self._type == "http")
+        self.response = Response(call, held, gathers=self._type == "http")
         self.task: asyncio.Task[None] | None = None
         self._incoming: AsyncListener | None = None
         self._taken = 0

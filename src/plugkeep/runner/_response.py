@@ -19,13 +19,38 @@ from plugkeep.wire.http import (
 if TYPE_CHECKING:
     from plugkeep.runner._calls import Call
 
-#: Seconds for which the head of a response waits for a body that is short.
+#: Seconds for which the head of a response waits, at most, for a body that is short.
 _HOLD = 0.005
 #: So many pieces of a body travel in one message.
 _MOST_PIECES = 64
 
 _START, _BODY = "http.response.start", "http.response.body"
 _TRAILERS = "http.response.trailers"
+
+
+class Held:
+    """Heads of responses that wait for their bodies: one timer for all, for one each is dear."""
+
+    def __init__(self) -> None:
+        self._responses: dict[Response, None] = {}
+        self._is_ticking = False
+
+    def add(self, response: Response) -> None:
+        """Have the head go ahead soon, unless the response is removed before."""
+        self._responses[response] = None
+        if not self._is_ticking:
+            self._is_ticking = True
+            asyncio.get_running_loop().call_later(_HOLD, self._tick)
+
+    def remove(self, response: Response) -> None:
+        """Wait no more, for its body is there."""
+        self._responses.pop(response, None)
+
+    def _tick(self) -> None:
+        self._is_ticking = False
+        responses, self._responses = self._responses, {}
+        for response in responses:
+            response.nudge()
 
 
 class Response:
@@ -35,9 +60,10 @@ class Response:
     more credit it waits, and where that becomes too much the application does.
     """
 
-    def __init__(self, call: Call, *, gathers: bool) -> None:
+    def __init__(self, call: Call, held: Held, *, gathers: bool) -> None:
         self._call = call
         self._connection = call.runner.connection
+        self._held = held
         self._gathers = gathers  # messages of a WebSocket stay apart
         self.is_started = self.is_complete = False
         self._has_trailers = False
@@ -45,7 +71,7 @@ class Response:
         self._waiting: deque[Any] = deque()
         self._size = 0
         self._flushing: asyncio.Handle | None = None
-        self._moved = asyncio.Event()
+        self._moved: asyncio.Event | None = None
 
     async def send(self, event: dict[str, Any]) -> None:
         """See ASGI."""
@@ -64,7 +90,8 @@ class Response:
         """There is credit, or nobody is there any more."""
         if self._waiting and self._call.is_open:
             self._flush()
-        self._moved.set()
+        if self._moved is not None:
+            self._moved.set()
 
     # --- events ---------------------------------------------------------------------------
 
@@ -82,7 +109,7 @@ class Response:
         # Most bodies come in the very same step; where one does not, the head goes ahead. (Not at
         # once where the body is known to be short: that costs as much as all else here.)
         if len(self._waiting) == 1 and _is_short(headers):
-            self._flushing = asyncio.get_running_loop().call_later(_HOLD, self._flush)
+            self._held.add(self)
         else:
             self._flush_soon()
 
@@ -121,6 +148,7 @@ class Response:
             await self.drain()
             result = {"body": body}
         self.is_complete = True
+        self._held.remove(self)
         if self._flushing is not None:
             self._flushing.cancel()
         if self._call.is_open:
@@ -145,8 +173,8 @@ class Response:
         """Send all that waits, as there is credit for it."""
         self._flush()
         while self._waiting and self.is_wanted:
-            self._moved.clear()
-            await self._moved.wait()
+            self._moved = moved = asyncio.Event()
+            await moved.wait()
             self._flush()
 
     def _flush(self) -> None:

@@ -10,6 +10,7 @@ from plugkeep.channel.failures import Failure
 from plugkeep.plugin import RouteProvider
 from plugkeep.runner._calls import Call
 from plugkeep.runner._http import Exchange
+from plugkeep.runner._response import Held
 from plugkeep.web.application import Offered, offered_by
 from plugkeep.wire.http import unpack_scope
 from plugkeep.wire.messages import Code
@@ -32,7 +33,8 @@ class Web:
         self._entries: list[RouteEntry] = []
         self._endpoints: Endpoints | None = None
         self._offered: Offered | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._held = Held()
+        self._tasks: dict[Exchange, asyncio.Task[None]] = {}  # the loop itself forgets them
 
     def collect(self) -> bool:
         """Ask the plugin what it offers, now that it has started; say whether that is anything.
@@ -85,16 +87,15 @@ class Web:
             runner.post_failure(request.id, Failure(Code.INVALID_PARAMS, text, None))
             return
         call = Call(runner, request)
-        exchange = Exchange(runner, call, scope, request.kwargs.get("body", b""))
+        exchange = Exchange(runner, call, self._held, scope, request.kwargs.get("body", b""))
         loop = runner.service.loop
         call.nudge = lambda: loop.soon(exchange.nudge)
         runner.calls[call.id] = call
         task = asyncio.get_running_loop().create_task(
-            _serve(exchange, app, scope), context=runner.service.context_of(call)
+            self._serve(exchange, app, scope), context=runner.service.context_of(call)
         )
         exchange.task = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[exchange] = task
 
     def _application(self, scope: dict[str, Any]) -> Callable[..., Any]:
         if (index := scope.pop("route", None)) is not None:
@@ -106,6 +107,24 @@ class Web:
         if self._offered is None:
             raise ValueError("the plugin has no application")
         return self._offered.serve
+
+    async def _serve(
+        self, exchange: Exchange, app: Callable[..., Any], scope: dict[str, Any]
+    ) -> None:
+        failure: BaseException | None = None
+        try:
+            await app(scope, exchange.receive, exchange.response.send)
+            await exchange.response.drain()
+        except Exception as error:
+            failure = error
+            await exchange.response.drain()  # what it has sent before
+        except BaseException as error:  # sys.exit() in a handler must not end the plugin
+            failure = error
+            if not isinstance(error, (SystemExit, asyncio.CancelledError)):
+                raise
+        finally:
+            exchange.end(failure)
+            del self._tasks[exchange]
 
 
 def _path_params(entry: RouteEntry, scope: dict[str, Any]) -> dict[str, Any]:
@@ -125,19 +144,3 @@ def _announced(entry: RouteEntry) -> dict[str, Any]:
         "permissions": list(route.permissions),
         "meta": dict(route.meta),
     }
-
-
-async def _serve(exchange: Exchange, app: Callable[..., Any], scope: dict[str, Any]) -> None:
-    failure: BaseException | None = None
-    try:
-        await app(scope, exchange.receive, exchange.response.send)
-        await exchange.response.drain()
-    except Exception as error:
-        failure = error
-        await exchange.response.drain()  # what it has sent before
-    except BaseException as error:  # sys.exit() in a handler must not end the plugin
-        failure = error
-        if not isinstance(error, (SystemExit, asyncio.CancelledError)):
-            raise
-    finally:
-        exchange.end(failure)
