@@ -144,7 +144,12 @@ class Reading:
         if not data:
             self._lose(None)
             return
-        if not self._messages and len(data) > _SEVERAL and self._take_answers(data):
+        if (
+            not self._messages
+            and len(data) > _SEVERAL
+            and self.connection.calls
+            and self._take_answers(data)
+        ):
             return
         self._messages.extend(self.connection.codec.receive(data))
         if self.connection.codec.wanted:

@@ -335,7 +335,8 @@ class Channel(Leading):
             except BlockingIOError:
                 return True
             self.uses += 1
-            answer = self._plain_answer(inbox[0]) if inbox else None
+            # Without a call of ours under way it is none, and to try to read it as one takes time.
+            answer = self._plain_answer(inbox[0]) if inbox and self._calls else None
             waiter = None if answer is None else self._calls.get(answer.id)
             if answer is not None and waiter is not None and waiter is not LEADER:
                 waiter.answered(answer)

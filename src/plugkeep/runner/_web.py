@@ -14,6 +14,7 @@ from plugkeep.runner._response import Held
 from plugkeep.web.application import Offered, offered_by
 from plugkeep.wire.http import unpack_scope
 from plugkeep.wire.messages import Code
+from plugkeep.wire.values import unpack
 
 if TYPE_CHECKING:
     from plugkeep.routing import RouteEntry
@@ -80,14 +81,17 @@ class Web:
         """Serve a request; on the loop's thread."""
         runner = self._runner
         try:
-            scope = unpack_scope(request.kwargs["scope"])
+            given = request.kwargs
+            if request.buffers:
+                given = unpack(given, request.buffers, "bytes")
+            scope = unpack_scope(given["scope"])
             app = self._application(scope)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             text = f"this is no request of HTTP: {error!r:.200}"
             runner.post_failure(request.id, Failure(Code.INVALID_PARAMS, text, None))
             return
         call = Call(runner, request)
-        exchange = Exchange(runner, call, self._held, scope, request.kwargs.get("body", b""))
+        exchange = Exchange(runner, call, self._held, scope, given.get("body", b""))
         loop = runner.service.loop
         call.nudge = lambda: loop.soon(exchange.nudge)
         runner.calls[call.id] = call
