@@ -237,6 +237,11 @@ CASES: Sequence[Any] = (
     case(418, "GET /starlette/teapot"),
     case(200, "GET /starlette/breaks"),
     case(200, "POST /starlette/count", body=b"x" * 1_000_000),
+    *(
+        case(200, "POST /starlette/", body=b"x" * size, name=f"POST {size} bytes")
+        for size in (16_383, 16_384, 65_535, 65_536, 65_537, 262_144, 262_145)
+    ),
+    *(case(200, f"GET /starlette/bytes/{size}") for size in (16_383, 16_384, 262_144, 262_145)),
     case(200, "POST /starlette/count", CHUNKED, body=chunked(*[b"y" * 1000] * 100)),
     case(200, "POST /starlette/indifferent", body=b"x" * 1000),
     case(200, "POST /starlette/indifferent", body=b"x" * 100_000, name="POST unread"),

@@ -104,6 +104,10 @@ async def large(request: Request) -> Response:
     return Response(b"0123456789abcdef" * 100_000)
 
 
+async def some(request: Request) -> Response:
+    return Response(b"x" * int(request.path_params["number"]))
+
+
 async def server_sent(request: Request) -> StreamingResponse:
     async def lines() -> AsyncIterator[str]:
         yield "retry: 1000\n\n"
@@ -225,6 +229,7 @@ application = Starlette(
         Route("/many", many),
         Route("/stream", stream),
         Route("/large", large),
+        Route("/bytes/{number:int}", some),
         Route("/sse", server_sent),
         Route("/file", file),
         Route("/empty", empty),
