@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import select
@@ -114,8 +115,18 @@ def everything(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def serving(folder: Path, *names: str) -> Iterator[Served]:
-    """Serve the application of naughty.py in as many sandboxes, of these names."""
+def serving(
+    folder: Path,
+    *names: str,
+    asgi: dict[str, Any] | None = None,
+    isolate: dict[str, Any] | None = None,
+    in_process: bool = False,
+) -> Iterator[Served]:
+    """Serve the application of naughty.py in as many sandboxes, of these names.
+
+    `asgi` and `isolate` are options for `Host.asgi` and for the sandboxes.
+    """
+    options = {"asgi": asgi or {}, "isolate": None if in_process else isolate or {}}
     path = folder / "web"
     output, theirs = os.pipe()
     fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, 1 << 20)  # nobody reads it while nobody asks for it
@@ -124,7 +135,13 @@ def serving(folder: Path, *names: str) -> Iterator[Served]:
         listener.bind(os.fspath(path))
         listener.listen(200)
         process = subprocess.Popen(
-            [sys.executable, FOLDER / "serve.py", str(listener.fileno()), *names],
+            [
+                sys.executable,
+                FOLDER / "serve.py",
+                str(listener.fileno()),
+                json.dumps(options),
+                *names,
+            ],
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=theirs,
@@ -173,3 +190,8 @@ def unharmed(served: Served) -> Iterator[None]:
     yield
     assert served.body("/naughty/hello") == served.body("/steady/hello") == b"hello"
     assert [served.pid(name) for name in ("naughty", "steady")] == before, "a plugin has ended"
+
+
+@pytest.fixture(scope="session", name="serving")
+def serving_() -> Callable[..., AbstractContextManager[Served]]:
+    return serving

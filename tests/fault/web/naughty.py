@@ -159,12 +159,14 @@ async def endless(scope: Any, receive: Receive, send: Send) -> None:
 @handler
 async def stubborn(scope: Any, receive: Receive, send: Send) -> None:
     """Send what no server takes, and then go on as if nothing had happened."""
-    await send(START)
-    await send({"type": "websocket.send", "text": "x"})
-    for _ in range(PIECES):
-        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
-    await send({"type": "http.response.body"})
-    happened(scope, "all sent")
+    try:
+        await send(START)
+        await send({"type": "websocket.send", "text": "x"})
+        for _ in range(PIECES):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        await send({"type": "http.response.body"})
+    finally:
+        happened(scope, "ended")
 
 
 async def receive_until_gone(receive: Receive) -> None:
