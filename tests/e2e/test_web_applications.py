@@ -11,6 +11,7 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
@@ -32,8 +34,8 @@ PATIENCE = 30.0
 class Served:
     """A server, and how to speak with it."""
 
-    def __init__(self, path: Path, output: int) -> None:
-        self.path = path
+    def __init__(self, listener: socket.socket, output: int) -> None:
+        self.family, self.address = listener.family, listener.getsockname()
         self._output = output
         self._log = b""
 
@@ -50,16 +52,16 @@ class Served:
 
     @contextmanager
     def connected(self) -> Iterator[socket.socket]:
-        with socket.socket(socket.AF_UNIX) as connection:
+        with socket.socket(self.family) as connection:
             connection.settimeout(PATIENCE)
-            connection.connect(os.fspath(self.path))
+            connection.connect(self.address)
             yield connection
 
     def raw(self, request: bytes) -> bytes:
         """Send these bytes and return all that comes back, but for the date and this server."""
         with self.connected() as connection:
             connection.sendall(request)
-            return everything(connection).replace(os.fsencode(self.path), b"here")
+            return everything(connection).replace(str(self.address).encode(), b"here")
 
     def json(self, path: str) -> Any:
         """Return what GET says, which is JSON."""
@@ -70,7 +72,7 @@ class Served:
 
     def websocket(self, path: str, **options: Any) -> ClientConnection:
         return unix_connect(
-            os.fspath(self.path), f"ws://plug{path}", open_timeout=PATIENCE,
+            self.address, f"ws://plug{path}", open_timeout=PATIENCE,
             close_timeout=PATIENCE, proxy=None, **options,
         )  # fmt: skip
 
@@ -87,15 +89,23 @@ def asking(line: str, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
+def listening(kind: str, folder: Path) -> socket.socket:
+    """Return a socket that listens before the server runs: whoever connects waits."""
+    if kind == "by-wsgi":  # where a port is part of the environment
+        return socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(socket.AF_UNIX)
+    # Applications see where they are served: under names of the same length.
+    listener.bind(os.fspath(folder / f"{kind:.2}.sock"))
+    listener.listen()
+    return listener
+
+
 @contextmanager
 def serving(kind: str, folder: Path) -> Iterator[Served]:
-    # Applications see where they are served: under names of the same length.
-    path = folder / f"{kind:.2}.sock"
     output, theirs = os.pipe()
     fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, 1 << 20)  # nobody reads it while nobody asks for it
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(os.fspath(path))
-        listener.listen()
+    with listening(kind, folder) as listener:
+        served = Served(listener, output)
         descriptor = listener.fileno()
         process = subprocess.Popen(
             [sys.executable, FOLDER / "serve.py", kind, str(descriptor)],
@@ -106,9 +116,9 @@ def serving(kind: str, folder: Path) -> Iterator[Served]:
         )
     os.close(theirs)
     try:
-        yield Served(path, output)
+        yield served
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)
         os.close(output)
 
@@ -380,7 +390,7 @@ def test_curl(served: Served, tmp_path: Path) -> None:
     """Downloads, uploads and ranges by a client that everybody has."""
 
     def curl(*arguments: str | Path) -> bytes:
-        command = ["curl", "-sSf", "--unix-socket", served.path, *arguments]
+        command = ["curl", "-sSf", "--unix-socket", served.address, *arguments]
         return subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout
 
     blob = (FOLDER / "blob.txt").read_bytes()
@@ -491,3 +501,77 @@ def test_a_handshake_is_refused(path: str, expected: int, served: Served) -> Non
     if expected == 401:
         assert response.headers["x-kind"] == "denial"
         assert response.body == b"not you"
+
+
+# --- other ways to serve --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def by_wsgi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving("by-wsgi", tmp_path_factory.mktemp("wsgi")) as served:
+        yield served
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        asking("GET /starlette/file"),
+        asking("GET /starlette/large"),
+        asking("GET /starlette/stream"),
+        asking("GET /starlette/nowhere"),
+        asking("GET /starlette/teapot"),
+        asking("GET /fastapi/state"),
+        asking("GET /flask/file"),
+        asking("GET /flask/stream"),
+        asking("GET /django/stream"),
+        asking("GET /django/missing"),
+        asking("GET /nobody"),
+        asking("POST /starlette/count", "Content-Length: 300000", body=b"x" * 300_000),
+        asking("POST /flask/form", URLENCODED, "Content-Length: 3", body=b"a=1"),
+        asking("POST /django-wsgi/form", URLENCODED, "Content-Length: 3", body=b"a=1"),
+    ],
+    ids=lambda request: request.partition(b" HTTP/")[0].decode(),
+)
+def test_a_wsgi_server_answers_the_same(
+    request_: bytes, by_wsgi: Served, both: dict[str, Served]
+) -> None:
+    """But for what is between the server and its client."""
+    expected, found = both["sandboxed"].raw(request_), by_wsgi.raw(request_)
+    assert status(found) == status(expected), found[:2000]
+    assert body(found) == body(expected)
+
+
+def body(answer: bytes) -> bytes:
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" not in head.lower():
+        return rest
+    pieces = []
+    while size := int(rest.partition(b"\r\n")[0], 16):
+        rest = rest.partition(b"\r\n")[2]
+        pieces.append(rest[:size])
+        rest = rest[size + 2 :]
+    return b"".join(pieces)
+
+
+def test_the_command_line_serves_them(tmp_path: Path) -> None:
+    config = tmp_path / "host.toml"
+    application = FOLDER / "starlette_application.py"
+    config.write_text(
+        f'[plugins.shop]\nsource = "file:{application}"\nisolation = "process"\n\n'
+        f'[plugins.here]\nsource = "file:{application}"\n'
+    )
+    command = [sys.executable, "-m", "plugkeep", "run", config, "--serve", "127.0.0.1:0", "--json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = next(found for line in process.stdout if (found := json.loads(line).get("url")))
+            for name in ("shop", "here"):
+                answer = httpx.get(f"{url}/{name}/item/7?a=1", timeout=PATIENCE).json()
+                assert answer["parameters"] == {"number": 7}
+                assert answer["root_path"] == f"/{name}"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+    assert process.returncode == 0

@@ -1,12 +1,13 @@
 """serve.py KIND DESCRIPTOR: all applications of this folder, on a socket that listens already.
 
-KIND is "in-process" or "sandboxed".
+KIND is "in-process" or "sandboxed", both by ASGI, or "by-wsgi": sandboxed, under a WSGI server.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -28,9 +29,23 @@ def main(kind: str, descriptor: int) -> None:
     logging.basicConfig(level="WARNING", format="%(name)s: %(message)s")
     host = Host(Registry(workers=2))
     for source, name in zip(SOURCES, NAMES, strict=True):
-        plugin = isolate(source, name=name) if kind == "sandboxed" else load(source)()
+        plugin = load(source)() if kind == "in-process" else isolate(source, name=name)
         host.registry.register(plugin)
+    if kind == "by-wsgi":
+        serve_by_wsgi(host, descriptor)
+        return
     uvicorn.run(host.asgi(strict=True), fd=descriptor, http="h11", loop="asyncio", log_config=None)
+
+
+def serve_by_wsgi(host: Host, descriptor: int) -> None:
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel("WARNING")
+    app = host.wsgi()
+    with host, app:
+        server = make_server("127.0.0.1", 0, app, threaded=True, fd=descriptor)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 if __name__ == "__main__":
