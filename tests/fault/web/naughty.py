@@ -146,10 +146,12 @@ async def endless(scope: Any, receive: Receive, send: Send) -> None:
     """Send until the client has gone."""
     gone = asyncio.create_task(receive_until_gone(receive))
     await send(START)
-    while not gone.done():
-        await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
-        await asyncio.sleep(0)
-    happened(scope, "gone")
+    try:
+        while not gone.done():
+            await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+            await asyncio.sleep(0)
+    finally:
+        happened(scope, "gone" if gone.done() else "cancelled")
     # It has nothing to say any more, but says it.
     await send({"type": "http.response.body", "body": b"still there?", "more_body": True})
     await send({"type": "http.response.body"})
