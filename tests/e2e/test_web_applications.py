@@ -119,8 +119,12 @@ def serving(kind: str, folder: Path) -> Iterator[Served]:
         yield served
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE)
-        os.close(output)
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(output)
 
 
 @pytest.fixture(scope="module")

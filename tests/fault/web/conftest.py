@@ -64,7 +64,11 @@ class Served:
     def end(self) -> None:
         """Have the server end."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(PATIENCE)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+            self._process.wait()
 
     def pid(self, plugin: str) -> int:
         return int(self.body(f"/{plugin}/process"))
@@ -151,8 +155,10 @@ def serving(
     try:
         yield served
     finally:
-        served.end()
-        os.close(output)
+        try:
+            served.end()
+        finally:
+            os.close(output)
 
 
 Serve = Callable[..., AbstractContextManager[Served]]
