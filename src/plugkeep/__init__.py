@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from plugkeep.loaders import load_so as load_so
     from plugkeep.loaders.isolation import isolate as isolate
     from plugkeep.loaders.native import NativePlugin as NativePlugin
+    from plugkeep.plugin import ApplicationProvider as ApplicationProvider
     from plugkeep.plugin import Configurable as Configurable
     from plugkeep.plugin import Dependent as Dependent
     from plugkeep.plugin import Factory as Factory
@@ -52,6 +53,7 @@ _HOMES = {
     "loaders.isolation": ("isolate",),
     "loaders.native": ("NativePlugin",),
     "plugin": (
+        "ApplicationProvider",
         "Configurable",
         "Dependent",
         "Factory",

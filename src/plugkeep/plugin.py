@@ -72,6 +72,18 @@ class RouteProvider(Protocol):
 
 
 @runtime_checkable
+class ApplicationProvider(Protocol):
+    """A plugin that brings a whole web application, ASGI or WSGI; None: it has none after all.
+
+    It is asked for once the plugin's start has returned. `mount`, if there is one, says under
+    which path it is to be found; by default that is ``/`` and the plugin's name.
+    """
+
+    @property
+    def application(self) -> Any: ...
+
+
+@runtime_checkable
 class Configurable(Protocol):
     """A plugin that is configured: `config` is set before `start`, as its annotation says."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 from plugkeep.channel.calls import Calls
 from plugkeep.errors import AlreadyStartedError, NotStartedError, PluginError, SandboxError
 from plugkeep.lifecycle import State, check_timeout
-from plugkeep.plugin import RouteProvider
+from plugkeep.plugin import ApplicationProvider, RouteProvider
 from plugkeep.sandbox._absent import Absent
 from plugkeep.sandbox._failures import START, STOP, Table, failure
 from plugkeep.sandbox._launch import Command
@@ -105,6 +105,8 @@ class Sandbox(Calls):
             return None
         if protocol is RouteProvider:  # its routes are not methods that anybody calls
             return cast("T", self)
+        if protocol is ApplicationProvider:
+            return cast("T", self) if link.offer.mount is not None else None
         if link.announcement.methods is None:
             return None
         if protocol not in link.proxies:
