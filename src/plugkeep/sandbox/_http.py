@@ -320,15 +320,8 @@ class _Exchange(AsyncListener):
         number = self._pumped
         assert number is not None  # noqa: S101  # set where this is begun
         try:
-            is_there = True
-            while is_there:
-                while not self._connection.credit_left(number):
-                    if number not in self._connection.serving:
-                        return
-                    self._credited = self.side.new_bell()
-                    if not self._connection.credit_left(number):
-                        await self._credited
-                is_there = await self._pump_one(number)
+            while await self._await_credit(number) and await self._pump_one(number):
+                pass
         except Exception:
             log.exception("reading a request for plugin %r failed", self._link.caller.plugin)
         self._conclude(number)
@@ -350,15 +343,22 @@ class _Exchange(AsyncListener):
         return True
 
     async def _chunk(self, number: Id, packed: Any) -> None:
-        while not self._connection.credit_left(number):
-            if number not in self._connection.serving:
-                return
-            self._credited = self.side.new_bell()
-            if not self._connection.credit_left(number):
-                await self._credited
+        if not await self._await_credit(number):
+            return
         self._moved = monotonic()
         self._link.channel.outbox.put(self._connection.chunk(number, packed))
         self.side.see_to_it()
+
+    async def _await_credit(self, number: Id) -> bool:
+        """Wait until something may be sent; False: nobody wants it any more."""
+        connection = self._connection
+        while not connection.credit_left(number):
+            if number not in connection.serving:
+                return False
+            self._credited = self.side.new_bell()
+            if not connection.credit_left(number):
+                await self._credited
+        return True
 
     def _conclude(self, number: Id | None) -> None:
         """Say that nothing more comes."""
