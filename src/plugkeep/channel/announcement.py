@@ -40,6 +40,8 @@ class Announcement:
     methods: Mapping[str, Method] | None = field(default=None, hash=False)
     #: Whether a frame may hold several messages.
     batch: bool = False
+    #: What it has imported beyond what it was forked with.
+    imports: tuple[str, ...] = ()
     #: When the process came to work of its own, in seconds since the epoch.
     began: float | None = None
 
@@ -129,6 +131,7 @@ def _read(said: dict[str, Any], level: int) -> Announcement:
         cast("CodecName", codec),
         _methods(said.get("methods")),
         level == 2 and _flag(said, "batch"),
+        _names(said.get("imports", [])),
         _number(said, "began"),
     )
 
@@ -138,6 +141,12 @@ def _text(said: Mapping[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise Refused(f"has {key} {value!r:.80}, which is no text")
     return value
+
+
+def _names(said: object) -> tuple[str, ...]:
+    """Return names of modules; what is none is passed over, for nothing depends on it."""
+    names = said if isinstance(said, list) else []
+    return tuple(name for name in names if isinstance(name, str) and name.isidentifier())
 
 
 def _number(said: Mapping[str, Any], key: str) -> float | None:

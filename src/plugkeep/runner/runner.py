@@ -33,6 +33,7 @@ from plugkeep.plugin import Plugin
 from plugkeep.runner import _began
 from plugkeep.runner._calls import Call, whole
 from plugkeep.runner._channel import PluginChannel
+from plugkeep.runner._imports import imported
 from plugkeep.runner._life import Life
 from plugkeep.runner._methods import Methods
 from plugkeep.runner._output import Output
@@ -147,6 +148,8 @@ class Runner:
         if self.level == 2:
             said["codec"] = "msgpack"
             said["batch"] = True
+        if self.level and (imports := imported()):
+            said["imports"] = imports
         if self.level and (methods := self.methods.announced) is not None:
             said["methods"] = methods
         text = json.encode(said)

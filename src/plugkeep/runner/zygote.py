@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from plugkeep.channel import parcels
-from plugkeep.runner import _began
+from plugkeep.runner import _began, _imports
 from plugkeep.runner._fitness import Fitness, Unfit
 from plugkeep.runner._rehearsal import rehearse
 
@@ -35,6 +35,8 @@ _WARM: Final = (
 #: Descriptors below this number are kept free, for those that a plugin is to have.
 _RESERVED: Final = 10
 _GO: Final = b"."
+#: What the host's messages are: modules to import. (All others are orders.)
+IMPORT: Final = b"I"
 
 
 def await_turn() -> list[str]:
@@ -67,12 +69,17 @@ class _Zygote:
         self._fitness = Fitness()
 
     def prepare(self) -> None:
-        """Import what the host says. Where something makes forking impossible, tell it, and end."""
+        """Import what nearly all need, and what the host says."""
         _, (descriptor,) = self._receive()
-        path, modules = parcels.read(descriptor)
-        os.close(descriptor)
         for name in _WARM:
             import_module(name)
+        rehearse()
+        self._import(descriptor)
+
+    def _import(self, descriptor: int) -> None:
+        """Import what the host says. Where something makes forking impossible, tell it, and end."""
+        path, modules = parcels.read(descriptor)
+        os.close(descriptor)
         sys.path[:] = [*path, *self._path]
         self._fitness.begin()
         for name in modules:
@@ -82,7 +89,6 @@ class _Zygote:
                 parcels.send(self._host, f"{name}\n{unfit}".encode("utf-8", "backslashreplace"))
                 os._exit(1)
         sys.path[:] = self._path
-        rehearse()
         gc.collect()
         gc.freeze()  # so that no fork touches, and thereby copies, what all have in common
 
@@ -91,6 +97,9 @@ class _Zygote:
         message, descriptors = self._receive()
         if not message:
             os._exit(0)
+        if message == IMPORT:
+            self._import(*descriptors)
+            return None
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         intermediate = os.fork()
@@ -140,6 +149,7 @@ def _become(order: Any, theirs: Sequence[int]) -> list[str]:
     """Be what a fresh interpreter would be; return the arguments for the runner."""
     program, (_, *arguments), environment, mask = order
     _began.BEGAN = time.time()
+    _imports.BEFORE = frozenset(sys.modules)
     os.setsid()
     for number, descriptor in enumerate(theirs):
         os.dup2(descriptor, number)

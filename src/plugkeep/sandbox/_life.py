@@ -34,6 +34,7 @@ from plugkeep.sandbox._handshake import (
 from plugkeep.sandbox._launch import Launch
 from plugkeep.sandbox._output import Output, log_safely, with_tail
 from plugkeep.sandbox._process import Exit
+from plugkeep.sandbox.preimports import learn
 from plugkeep.signals import SignalsHeld
 
 if TYPE_CHECKING:
@@ -228,6 +229,8 @@ class Life:
 
     def _connect(self, announcement: Announcement, ends: Ends, rest: bytes) -> None:
         from plugkeep.sandbox._link import Link
+
+        learn(self.plugin, announcement.imports)
 
         self.link = link = Link(
             self.plugin,

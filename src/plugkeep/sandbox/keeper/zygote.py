@@ -54,21 +54,38 @@ class Zygote:
             adopting, adoptions = pair()
             theirs.callback(adopting.close)
             theirs.callback(adoptions.close)
-            body = written((list(sys.path), list(self.modules)))
-            theirs.callback(os.close, body)
             of.adopt(adopting.fileno())
             ends = (null, out, out, its_control.fileno(), adoptions.fileno())
             order = Order(sys.executable, (*RUNNER, "--zygote"), dict(os.environ), None, ends)
             self._process = KeptProcess(of.launch(order), None, self._printed, self._printed)
             ours.pop_all()
+        self._have_imported(self.modules)
+
+    def import_more(self, modules: Sequence[str]) -> None:
+        """Have more modules imported before what is forked from now on."""
+        more = [name for name in modules if name not in self.modules]
+        self.modules = tuple(modules)
+        if more:
+            self._have_imported(more)
+
+    def _have_imported(self, modules: Sequence[str]) -> None:
+        body = written((list(sys.path), list(modules)))
+        try:
             with suppress(ConnectionError):  # it has died already, as whoever asks it will see
                 send(self._control, b"I", [body])
+        finally:
+            os.close(body)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What of this process belongs to it."""
         process = self._process
         return (self._control.fileno(), self._printed, process.descriptor, process.exit_fd)
+
+    @property
+    def held(self) -> set[str]:
+        """What it has been told to import."""
+        return set(self.modules)
 
     @property
     def pid(self) -> int:
@@ -145,7 +162,9 @@ class _Nursery:
                 raise NoFork(f"the zygote has died {_TRIES} times in a row")
             modules = [name for name in preimports.wanted() if name not in self.unfit]
             zygote = self.zygote
-            if zygote is None or zygote.keeper is not current or list(zygote.modules) != modules:
+            if zygote is not None and zygote.keeper is current and set(modules) > zygote.held:
+                zygote.import_more(modules)
+            if zygote is None or zygote.keeper is not current or zygote.held != set(modules):
                 if zygote is not None:
                     zygote.end()
                 self.zygote = None
@@ -166,7 +185,8 @@ class _Nursery:
             if module not in self.unfit:
                 self.unfit[module] = why
                 text = "module %r is not imported before plugins are forked: it %s"
-                _logger.warning(text, module, why)
+                level = logging.WARNING if preimports.was_asked_for(module) else logging.INFO
+                _logger.log(level, text, module, why)
 
 
 def _early(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
