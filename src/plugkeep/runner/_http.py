@@ -127,7 +127,7 @@ class Exchange:
         self._runner.service.end(call, sending)
 
 
-def http_exception(error: BaseException) -> list[Any] | None:
+def http_exception(error: Any) -> list[Any] | None:
     """Return what the host is told of an HTTPException, for it to answer; None: it is none."""
     starlette = sys.modules.get("starlette.exceptions")
     if starlette is None or not isinstance(error, starlette.HTTPException):
