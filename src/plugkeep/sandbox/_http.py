@@ -58,14 +58,21 @@ async def exchange(
     handler has raised an HTTPException; RemoteError for whatever else the application has raised,
     and PluginError where it breaks ASGI's rules; ProcessExitedError where its process has ended.
     """
-    body, more = await _beginning(scope, receive)
+    body: bytes | None = b""
+    more = False
+    if scope["type"] == "websocket":
+        more = True
+        await receive()  # that it wants to connect, which goes without saying
+    elif size := _body_size(scope):
+        body, more = await _beginning(size, receive)
     if body is None:
         return  # the client is gone already
     side = side_of(link.channel)
     own = _Exchange(side, link, scope["type"], receive, send)
     side.enter()
     try:
-        await side.drain()
+        if link.channel.outbox.queue:
+            await side.drain()
         own.open({"scope": {**pack_scope(scope), **target}, "body": body, "more": more})
         await own.relay()
     except BaseException as error:
@@ -78,17 +85,13 @@ async def exchange(
         side.leave()
 
 
-async def _beginning(scope: Scope, receive: Receive) -> tuple[bytes | None, bool]:
+async def _beginning(size: float, receive: Receive) -> tuple[bytes | None, bool]:
     """Return what is sent along with the head: all of a short body, else nothing of it.
 
     None where the client has gone before it was complete.
     """
-    if scope["type"] == "websocket":
-        await receive()  # that it wants to connect, which goes without saying
+    if size > _SHORT_BODY:
         return b"", True
-    size = _body_size(scope)
-    if not size or size > _SHORT_BODY:
-        return b"", bool(size)
     pieces: list[bytes] = []
     while True:
         event = await receive()
