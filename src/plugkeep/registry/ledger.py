@@ -251,12 +251,17 @@ class Ledger:
             self._move(entry, step.after if error is None else State.FAILED)
             if returned:
                 entry.busy = False
-            if step is START and error is None:
+            if step is START and error is None and not self._is_leant_on(entry):
                 entry.started = next(self._count)
         if error is not None and error.__cause__ is not None:
             cause = error.__cause__  # its traceback is what the plugin's author needs
             log(DEBUG, "plugin %r failed to %s", entry.name, step.method, exc_info=cause)
         self.emit(step.ended if error is None else step.failed, entry.name, duration, error)
+
+    def _is_leant_on(self, entry: Entry) -> bool:
+        """Say whether it came back under plugins that require it: it keeps its place below them."""
+        users = self._dependents.get(entry.name, ())
+        return entry.started > 0 and any(self.entries[user].state in UP for user in users)
 
     def returned_late(self, entry: Entry, duration: float, error: BaseException | None) -> None:
         """Note that a method which was given up has returned."""

@@ -130,6 +130,7 @@ class _Exchange(AsyncListener):
         "_frame",
         "_granted",
         "_is_complete",
+        "_is_left",
         "_is_sized",
         "_is_started",
         "_is_whole",
@@ -152,6 +153,7 @@ class _Exchange(AsyncListener):
         self._receive, self._send = receive, send
         self._frame = "websocket.send" if kind == "websocket" else ""
         self._is_started = self._is_complete = self._trailers = False
+        self._is_left = False  # by the client, as the plugin has been told
         self._is_sized = False  # the response says how long it is
         #: The plugin has been told all of the request.
         self._is_whole = False
@@ -280,7 +282,7 @@ class _Exchange(AsyncListener):
             return
         if isinstance(result, dict):
             await self._finish_with(result)
-        if not self._is_complete:
+        if not self._is_complete and not self._is_left:
             what = "its response" if self._is_started else "a response"
             raise self._broke_rules(f"returned without sending {what} to the end")
 
@@ -335,6 +337,7 @@ class _Exchange(AsyncListener):
         if self._is_whole and event["type"] == "http.request":
             return True  # which says that there is no body, as the plugin knows
         if event["type"] in ("http.disconnect", "websocket.disconnect"):
+            self._is_left = True
             await self._chunk(number, pack_event(event))
             return False
         body = event.get("body", b"")

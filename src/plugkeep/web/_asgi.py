@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound, Router
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
@@ -18,6 +18,7 @@ from plugkeep.errors import (
     CallTimeoutError,
     HttpError,
     NotStartedError,
+    PluginError,
     PluginNotFoundError,
     ProcessExitedError,
     ProtocolViolationError,
@@ -25,6 +26,7 @@ from plugkeep.errors import (
 from plugkeep.lifecycle import UP, State
 from plugkeep.routing.mount import Mount
 from plugkeep.web._endpoints import Endpoints, path_below
+from plugkeep.web._failures import tell
 from plugkeep.web._limits import Limited, check_limit, refuse_head
 
 if TYPE_CHECKING:
@@ -228,6 +230,22 @@ async def _refuse_websocket(
 _OURS = ("plugkeep", "router", "endpoint", "path_params", "starlette.exception_handlers")
 
 
+class _Sending:
+    """The sending side of a request: notes whether anything is on its way."""
+
+    def __init__(self, send: Send, receive: Receive) -> None:
+        self._send = send
+        self.limited = receive if isinstance(receive, Limited) else None
+        self.is_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """See ASGI."""
+        if self.limited is not None and self.limited.is_exceeded and not self.is_begun:
+            return  # whatever it makes of that, the client is told why
+        self.is_begun = True
+        await self._send(message)
+
+
 async def _guard(
     plugin: str | None, what: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
@@ -235,45 +253,41 @@ async def _guard(
 
     Raises HTTPException, for whoever is around the table's application to answer.
     """
-    started = False
-
-    async def note(message: Message) -> None:
-        nonlocal started
-        started = True
-        await send(message)
-
+    sending = _Sending(send, receive)
     try:
-        await app(scope, receive, note)
+        await app(scope, receive, sending)
+        _refuse_for(None, sending)
     except HTTPException:
         raise
     except BaseException as error:  # sys.exit() in a handler must not end the host
         if _is_from_outside(error):
             raise
-        if not started and (refusal := _refusal(error, receive)) is not None:
-            raise refusal from error
-        if isinstance(error, ClientDisconnect):
-            log.debug("%s of plugin %r: the client has gone", what, plugin)
+        _refuse_for(error, sending)
+        if tell(what, plugin, error):
             return
-        log.exception("%s of plugin %r failed", what, plugin)
-        if started or scope["type"] == "websocket":
+        if sending.is_begun or scope["type"] == "websocket":
             _break_off(what, error)
-        await _failure(plugin, error)(scope, receive, send)
-    else:
-        if not started and (refusal := _refusal(None, receive)) is not None:
-            raise refusal
+        else:
+            await _failure(plugin, error)(scope, receive, send)
 
 
-def _refusal(error: BaseException | None, receive: Receive) -> HTTPException | None:
-    """Return what a client is told that is no failure of the plugin's."""
-    if isinstance(receive, Limited) and receive.is_exceeded:
-        return receive.error
+def _refuse_for(error: BaseException | None, sending: _Sending) -> None:
+    """Raise what a client is told, who has been told nothing, where that is no failure."""
+    if sending.is_begun:
+        return
+    if sending.limited is not None and sending.limited.is_exceeded:
+        raise sending.limited.error from error
     if isinstance(error, HttpError):
-        return HTTPException(error.status, error.message, error.headers)
-    return None
+        raise HTTPException(error.status, error.message, error.headers) from error
 
 
-def _break_off(what: str, error: BaseException) -> NoReturn:
-    """Have the server break the connection off: half an answer is on its way."""
+def _break_off(what: str, error: BaseException) -> None:
+    """Have the server break the connection off: half an answer is on its way.
+
+    To return is enough for that. What was raised here it is told, for it may have to know.
+    """
+    if isinstance(error, PluginError):
+        return
     if isinstance(error, Exception):
         raise error
     raise RuntimeError(f"{what} broke off: {type(error).__name__}") from error
@@ -281,14 +295,19 @@ def _break_off(what: str, error: BaseException) -> NoReturn:
 
 def _failure(plugin: str | None, error: BaseException) -> PlainTextResponse:
     """Return what a client is told whose request has failed."""
-    if isinstance(error, (ProcessExitedError, ProtocolViolationError)):
-        return PlainTextResponse(f"Plugin '{plugin}' has ended while it was answering", 502)
-    if isinstance(error, CallTimeoutError):
-        return PlainTextResponse(f"Plugin '{plugin}' did not answer in time", 504)
-    if isinstance(error, NotStartedError):
-        return PlainTextResponse(f"plugin '{plugin}' is not running", 503)
+    for kind, status, text in _FAILURES:
+        if isinstance(error, kind):
+            return PlainTextResponse(text.format(plugin), status)
     whose = f" in plugin '{plugin}'" if plugin else ""
     return PlainTextResponse(f"Internal Server Error{whose}", 500)
+
+
+_FAILURES: tuple[tuple[type[Exception], int, str], ...] = (
+    (ProcessExitedError, 502, "plugin '{}' has ended while it was answering"),
+    (ProtocolViolationError, 502, "plugin '{}' has ended while it was answering"),
+    (CallTimeoutError, 504, "plugin '{}' did not answer in time"),
+    (NotStartedError, 503, "plugin '{}' is not running"),
+)
 
 
 def _is_from_outside(error: BaseException) -> bool:

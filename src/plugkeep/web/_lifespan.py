@@ -33,6 +33,7 @@ class Lifespan:
         self._plugin = plugin
         self._to_receive: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._step = ""
+        self._has_answered = False
         self._answer: asyncio.Future[dict[str, Any] | None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -80,12 +81,13 @@ class Lifespan:
         try:
             await self._application(scope, self._to_receive.get, self._send)
         except Exception as error:
-            # Whether that is no answer or a failure that was answered: nobody needs it twice.
-            log.info("the application of plugin %r has no lifespan: %r", self._plugin, error)
+            if not self._has_answered:  # else it is known already
+                log.debug("the application of plugin %r has no lifespan: %r", self._plugin, error)
         finally:
             self._tell(None)
 
     async def _send(self, event: dict[str, Any]) -> None:
+        self._has_answered = True
         if event.get("type") not in [f"lifespan.{self._step}.{end}" for end in _ENDS]:
             failed = {"type": f"lifespan.{self._step}.failed", "message": f"it sent {event!r:.200}"}
             self._tell(failed)

@@ -77,7 +77,7 @@ def test_many_requests_and_websockets_are_under_way(
         answers = [everything(connection) for connection in unanswered]
         assert {status(answer) for answer in answers} == {502}
         assert {answer.partition(b"\r\n\r\n")[2] for answer in answers} == {
-            b"Plugin 'doomed' has ended while it was answering"
+            b"plugin 'doomed' has ended while it was answering"
         }
         assert {everything(connection) for connection in begun} == {b""}, "not seen to break off"
         for connection in uploads:
