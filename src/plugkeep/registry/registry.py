@@ -271,7 +271,7 @@ class Registry:
         PluginNotFoundError.
         """
         with self._turns.turn("stop") as operation:
-            self._ledger.restart_no_more(name)
+            self._ledger.restart_no_more(*self._users(name))
             raise_for(name, self._stop(self._needing(name), operation))
 
     # --- supervision ----------------------------------------------------------------------
@@ -295,7 +295,10 @@ class Registry:
         """
         with self._turns.turn("start_again", starts=True) as operation:
             if self._ledger.find(name).state is State.RESTARTING:
-                raise_for(name, self._start(self._needed_by(name), operation))
+                try:
+                    raise_for(name, self._start(self._needed_by(name), operation))
+                finally:
+                    self._ledger.restart_no_more(name)  # where it was not even attempted
 
     # --- the same, for hosts that run an event loop -----------------------------------------
 
@@ -331,7 +334,7 @@ class Registry:
         from plugkeep.registry import aio
 
         async with aio.turn(self._turns, "astop") as operation:
-            self._ledger.restart_no_more(name)
+            self._ledger.restart_no_more(*self._users(name))
             raise_for(name, await self._arun(STOP, self._needing(name), operation))
 
     async def aunregister(self, name: str) -> None:
@@ -420,6 +423,14 @@ class Registry:
         requirements = self._ledger.requirements()
         needed = closure(name, requirements)
         return start_order({each: requirements[each] for each in requirements if each in needed})
+
+    def _users(self, name: str) -> set[str]:
+        """Return `name` and all that require it, whatever they do."""
+        users: dict[str, list[str]] = {}
+        for each, required in self._ledger.requirements().items():
+            for requirement in required:
+                users.setdefault(requirement, []).append(each)
+        return closure(name, users)
 
     def _needing(self, name: str) -> list[Entry]:
         self._ledger.find(name)

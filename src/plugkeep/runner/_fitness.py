@@ -49,7 +49,20 @@ def _traces() -> dict[str, Any]:
         "sets up logging": (list(root.handlers), root.level),
         "changes the environment": dict(os.environ),
         "starts processes": _children(),
+        "changes the umask": _umask(),
+        "changes limits or priority": (_limits(), os.getpriority(os.PRIO_PROCESS, 0)),
     }
+
+
+def _umask() -> int:
+    umask = os.umask(0)  # nobody else is here whom that could concern
+    os.umask(umask)
+    return umask
+
+
+def _limits() -> str:
+    with open("/proc/self/limits") as file:
+        return file.read()
 
 
 def _threads() -> int:

@@ -25,6 +25,7 @@ from plugkeep.wire.http import (
 from plugkeep.wire.values import unpack
 
 if TYPE_CHECKING:
+    from plugkeep.channel._sides import Side
     from plugkeep.runner.runner import Runner
 
 log = logging.getLogger("plugkeep.web")
@@ -34,6 +35,32 @@ _GONE: dict[str, dict[str, Any]] = {
     "http": {"type": "http.disconnect"},
     "websocket": {"type": "websocket.disconnect", "code": 1006},  # RFC 6455, 7.1.5
 }
+
+
+class _Incoming(AsyncListener):
+    """What the client sends. Any number of tasks may wait for it, and each be cancelled alone."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self, side: Side, *, wants_progress: bool) -> None:
+        super().__init__(side, wants_progress=wants_progress)
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def answered(self, answer: Any) -> None:
+        self.answer = answer
+        self.news()
+
+    def ring(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+    async def next(self) -> None:
+        """Wait until something has come, or there is another reason to look."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
 
 
 class Exchange:
@@ -58,7 +85,7 @@ class Exchange:
                 self._first = None
         self.response = Response(call, held, gathers=self._type == "http")
         self.task: asyncio.Task[None] | None = None
-        self._incoming: AsyncListener | None = None
+        self._incoming: _Incoming | None = None
         self._taken = 0
         self._number = 0
 
@@ -85,18 +112,16 @@ class Exchange:
                 return self._take(incoming)
             if incoming.answer is not None or incoming.is_lost:
                 return _GONE[self._type]
-            incoming.bell = incoming.side.new_bell() if incoming.bell.done() else incoming.bell
-            if not incoming.has_news():
-                await incoming.bell
+            await incoming.next()
 
-    def _open(self) -> AsyncListener:
+    def _open(self) -> _Incoming:
         side = side_of(self._runner.channel)
-        self._incoming = incoming = AsyncListener(side, wants_progress=False)
+        self._incoming = incoming = _Incoming(side, wants_progress=False)
         side.enter()
         self._number = side.open(RECEIVE, (), {}, incoming, credit=WINDOW)
         return incoming
 
-    def _take(self, incoming: AsyncListener) -> dict[str, Any]:
+    def _take(self, incoming: _Incoming) -> dict[str, Any]:
         chunk = incoming.chunks.popleft()
         self._taken += 1
         if self._taken * 2 >= WINDOW:

@@ -173,8 +173,9 @@ class Response:
         """Send all that waits, as there is credit for it."""
         self._flush()
         while self._waiting and self.is_wanted:
-            self._moved = moved = asyncio.Event()
-            await moved.wait()
+            if self._moved is None or self._moved.is_set():
+                self._moved = asyncio.Event()
+            await self._moved.wait()
             self._flush()
 
     def _flush(self) -> None:

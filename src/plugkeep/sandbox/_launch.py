@@ -203,12 +203,17 @@ def _wire(ours: ExitStack, theirs: ExitStack) -> tuple[Ends, tuple[int, int, int
     """Return our ends of what level 2 runs over, and the descriptors of theirs."""
     from plugkeep.channel.apart import socket_pair
 
-    their_read, write = _pipe(theirs, ours)
-    read, their_write = _pipe(ours, theirs)
-    own, other = socket_pair()
-    ours.enter_context(own)
-    theirs.enter_context(other)
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
-    own.setblocking(False)
-    return Ends(read, write, own), (their_read, their_write, other.fileno())
+    with ExitStack() as unowned:
+        their_read, write = _pipe(theirs, unowned)
+        read, their_write = _pipe(unowned, theirs)
+        own, other = socket_pair()
+        unowned.enter_context(own)
+        theirs.enter_context(other)
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        own.setblocking(False)
+        ends = Ends(read, write, own)
+        unowned.pop_all()
+    # They close themselves, and nobody else may: the numbers may be somebody's by then.
+    ours.callback(ends.close)
+    return ends, (their_read, their_write, other.fileno())

@@ -127,9 +127,9 @@ class Life:
         return None if self._exit or self._process.wait(0) else self._process.pid
 
     @property
-    def is_cut_off(self) -> bool:
-        """Whether it has broken a rule of the wire, and been killed."""
-        return self._violation is not None
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself, or has broken a rule of the wire and been killed."""
+        return self.is_ours and (self.pid is None or self._violation is not None)
 
     @property
     def is_ours(self) -> bool:

@@ -70,6 +70,7 @@ class Sandbox(Calls):
         self._config = config
         self._grants = _granted(command, grants)
         self._lock = threading.Lock()  # never held while anything is waited for
+        self._burial = threading.Lock()
         self._state = State.REGISTERED
         #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
         self._turn: object = None
@@ -124,15 +125,23 @@ class Sandbox(Calls):
     def explain_end(self) -> PluginError | None:
         """Return what says how the process has ended by itself; None where it has not."""
         life = self._life
-        if self._state is not State.RUNNING or life is None or not life.is_ours:
+        if self._state is not State.RUNNING or life is None or not life.has_ended:
             return None
-        return life.explain() if life.pid is None or life.is_cut_off else None
+        return life.explain()
 
     def bury(self) -> None:
-        """Leave nothing of a process that has ended by itself, so that another may be started."""
+        """Leave nothing of a process that has ended by itself, so that another may be started.
+
+        Does nothing where it has not, or somebody has seen to that.
+        """
+        with self._burial:  # whoever comes second finds it done
+            self._bury()
+
+    def _bury(self) -> None:
         turn = object()
         with self._lock:
-            if self._state is not State.RUNNING:
+            life = self._life
+            if self._state is not State.RUNNING or life is None or not life.has_ended:
                 return
             self._turn, self._state = turn, State.STOPPING
         self._leave(State.FAILED, turn)
@@ -190,6 +199,7 @@ class Sandbox(Calls):
         become ready. After a failure nothing of it is left, and it may be started again.
         """
         turn = object()
+        self.bury()
         try:
             self._enter(_START, AlreadyStartedError, turn)
             self._launch_and_await_ready()

@@ -28,7 +28,7 @@ def mount_applications(registry: Registry, table: RouteTable) -> Callable[[], No
 
     Raises InvalidApplicationError and RouteConflictError where one runs of which that is so.
     """
-    mounts = _Mounts(table)
+    mounts = _Mounts(registry, table)
     for name in registry:
         if registry.state(name) in UP:
             mounts.check(name, registry[name])
@@ -44,7 +44,8 @@ def mount_applications(registry: Registry, table: RouteTable) -> Callable[[], No
 class _Mounts:
     """Brings into a table what plugins offer, and runs the lifespans of what runs here."""
 
-    def __init__(self, table: RouteTable) -> None:
+    def __init__(self, registry: Registry, table: RouteTable) -> None:
+        self._registry = registry
         self._table = table
         #: What runs in this process, from the plugin's start to its stop.
         self._running: dict[str, Offered] = {}
@@ -94,7 +95,8 @@ class _Mounts:
     def forget(self, event: Event) -> None:
         """Have the application of a plugin leave that is no more."""
         if isinstance(event, Unregistered):
-            self._table.unmount(event.plugin)
+            if event.plugin not in self._registry:  # else another takes its place
+                self._table.unmount(event.plugin)
         elif isinstance(event, Stopped) and (offered := self._running.pop(event.plugin, None)):
             offered.abandon()  # it was stopped by a plain form
 

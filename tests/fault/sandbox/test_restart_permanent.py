@@ -170,3 +170,65 @@ def test_a_host_that_is_stopped_while_it_crashes_leaves_nothing(tmp_path):
         host.stop()
         assert host.registry.state("mayfly") in (State.FAILED, State.STOPPED)
         host.stop()
+
+
+# --- plugins that require one another -----------------------------------------------------------
+
+
+def make_pair(folder: Path) -> tuple[Host, Seen]:
+    """Return a host in which "user" requires "base"; both come back."""
+    (folder / "mayfly.py").write_text(PLUGIN)
+    config = folder / "plugkeep.toml"
+    both = 'source = "file:mayfly.py"\nisolation = "process"\nrestart = "permanent"\n'
+    config.write_text(f'[plugins.base]\n{both}[plugins.user]\n{both}requires = ["base"]\n')
+    host = Host.from_file(config)
+    return host, Seen(host)
+
+
+def test_one_that_has_come_back_still_stops_after_those_that_require_it(tmp_path):
+    host, seen = make_pair(tmp_path)
+    assert not host.start()
+    os.kill(host.registry["base"].pid, signal.SIGKILL)
+    seen.wait_for(Started, 3)
+    stopped: list[str] = []
+    host.registry.subscribe(lambda event: stopped.append(event.plugin))
+    host.stop()
+    assert list(dict.fromkeys(stopped)) == ["user", "base"]
+
+
+def test_two_that_end_at_the_same_moment_both_come_back(tmp_path):
+    host, seen = make_pair(tmp_path)
+    try:
+        assert not host.start()
+        for turn in range(3):
+            for name in ("base", "user"):
+                os.kill(host.registry[name].pid, signal.SIGKILL)
+            seen.wait_for(Started, 4 + 2 * turn)
+        assert {str(host.registry.state(name)) for name in ("base", "user")} == {"running"}
+    finally:
+        host.stop()
+
+
+def test_what_requires_a_plugin_that_is_stopped_does_not_bring_it_back(tmp_path):
+    host, seen = make_pair(tmp_path)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(event: Event) -> None:
+        if isinstance(event, Restarting):
+            begun.set()
+            assert go_on.wait(60)
+
+    try:
+        assert not host.start()
+        unsubscribe = host.registry.subscribe(hold)
+        os.kill(host.registry["user"].pid, signal.SIGKILL)
+        assert begun.wait(60)
+        host.registry.stop("base")
+        go_on.set()
+        unsubscribe()
+        assert host.registry.state("user") is State.FAILED
+        assert host.registry.state("base") is State.STOPPED
+    finally:
+        go_on.set()
+        host.stop()
+    assert seen.count(Started) == 2

@@ -53,11 +53,15 @@ class Keeper:
         finally:
             theirs.close()
 
+    def __del__(self) -> None:
+        # Not before: other threads may still wait for its end, or signal it, by this number.
+        with suppress(AttributeError, OSError):
+            os.close(self.pidfd)
+
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What of this process belongs to it."""
-        pidfds = () if self._has_gone else (self.pidfd,)
-        return (self._control.fileno(), *pidfds)
+        return (self._control.fileno(), self.pidfd)
 
     @property
     def is_alive(self) -> bool:
@@ -166,7 +170,6 @@ class Keeper:
         with self._lock:
             if not self._has_gone:
                 self._has_gone = True
-                os.close(self.pidfd)
                 with suppress(ChildProcessError):
                     return os.waitpid(self.pid, os.WNOHANG)[1]
         return None

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from plugkeep.channel.parcels import PATIENCE, pair, receive, send, written
 from plugkeep.sandbox import preimports
@@ -33,6 +33,14 @@ class NoFork(Exception):
     """Raised where a process cannot be had by a fork; the text, a part of a sentence, says why."""
 
 
+class Death(NamedTuple):
+    """How a zygote came to its end: what it said, and of which module it died, if of any."""
+
+    words: str
+    module: str
+    why: str
+
+
 class Zygote:
     """A warm interpreter, which forks."""
 
@@ -41,7 +49,7 @@ class Zygote:
         self.modules = tuple(modules)
         self.early = _early(os.environ)
         self._lock = threading.Lock()
-        self._died_of: tuple[str, str] | None = None
+        self._death: Death | None = None
         with ExitStack() as theirs, ExitStack() as ours:
             self._control, its_control = pair()
             ours.callback(self._control.close)
@@ -99,17 +107,17 @@ class Zygote:
         except (BlockingIOError, ConnectionError):
             raise Unanswered(late=False) from None
 
-    def end(self) -> tuple[str, str] | None:
-        """End it; return which module it has died of, and why, where that was so."""
+    def end(self) -> Death:
+        """End it; return what it has died of, where it had died before."""
         with self._lock:
-            if self._control.fileno() < 0:
-                return self._died_of
-            with suppress(OSError):
-                words, _ = receive(self._control)
-                module, found, why = words.decode().partition("\n")
-                self._died_of = (module, why) if found else None
-            self._close()
-            return self._died_of
+            if self._death is None:
+                module, why = "", ""
+                with suppress(OSError):
+                    words, _ = receive(self._control)
+                    module, _, why = words.decode().partition("\n")
+                self._death = Death(self._last_words(), module if why else "", why)
+                self._close()
+            return self._death
 
     def _close(self) -> None:
         self._process.kill(signal.SIGKILL)
@@ -118,7 +126,7 @@ class Zygote:
         self._control.close()
         os.close(self._printed)
 
-    def last_words(self) -> str:
+    def _last_words(self) -> str:
         """Return how it ended, and what it printed before it was at work."""
         self._process.wait(1.0)
         with suppress(OSError):
@@ -174,14 +182,15 @@ class _Nursery:
     def _bury(self, zygote: Zygote, unanswered: Unanswered) -> None:
         """Raises NoFork, unless it has died of a module that the next one will not import."""
         with self.lock:
-            if self.zygote is zygote:
+            is_news = self.zygote is zygote  # others may have asked it, too
+            if is_news:
                 self.zygote = None
-            words = "it did not answer in time" if unanswered.late else zygote.last_words()
-            died_of = zygote.end()
-            if died_of is None:
-                self.deaths += 1
+            death = zygote.end()
+            if not death.module:
+                self.deaths += is_news
+                words = "it did not answer in time" if unanswered.late else death.words
                 raise NoFork(f"the zygote has died: {words}")
-            module, why = died_of
+            module, why = death.module, death.why
             if module not in self.unfit:
                 self.unfit[module] = why
                 text = "module %r is not imported before plugins are forked: it %s"
