@@ -57,9 +57,10 @@ class Supervisor:
         policy, now = self._policy(name), time.monotonic()
         clean = isinstance(error, ProcessExitedError) and error.returncode == 0
         is_wanted = again(policy, clean=clean, earlier=earlier, now=now)
-        if not self._registry.report_failure(name, error, plugin=sandbox, restarting=is_wanted):
-            return  # somebody stops it just now, or has put another in its place
-        sandbox.bury()
+        with sandbox.burial:
+            if not self._registry.report_failure(name, error, plugin=sandbox, restarting=is_wanted):
+                return  # somebody stops it just now, or has put another in its place
+            sandbox.bury()
         if is_wanted:
             earlier.append(now)
             self._start_again(name)

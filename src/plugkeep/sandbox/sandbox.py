@@ -70,7 +70,8 @@ class Sandbox(Calls):
         self._config = config
         self._grants = _granted(command, grants)
         self._lock = threading.Lock()  # never held while anything is waited for
-        self._burial = threading.Lock()
+        #: Held by whoever is about to `bury`, from before anybody else can know of the end.
+        self.burial = threading.RLock()
         self._state = State.REGISTERED
         #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
         self._turn: object = None
@@ -134,10 +135,6 @@ class Sandbox(Calls):
 
         Does nothing where it has not, or somebody has seen to that.
         """
-        with self._burial:  # whoever comes second finds it done
-            self._bury()
-
-    def _bury(self) -> None:
         turn = object()
         with self._lock:
             life = self._life
@@ -199,7 +196,8 @@ class Sandbox(Calls):
         become ready. After a failure nothing of it is left, and it may be started again.
         """
         turn = object()
-        self.bury()
+        with self.burial:  # while somebody is at it, it is about to be startable
+            pass
         try:
             self._enter(_START, AlreadyStartedError, turn)
             self._launch_and_await_ready()
