@@ -24,7 +24,7 @@ demo: setup-demo ## Serve a folder of documents: make demo DOCS=~/notes PORT=900
 	@exec $(BIN)/python examples/folio/main.py --port "$(PORT)" $(if $(DOCS),--docs "$$DOCS")
 
 test: setup ## Run all tests: make test ARGS="-k registry"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## Check style, types and import layers
 	$(BIN)/python -m ruff check .

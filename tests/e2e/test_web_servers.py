@@ -67,7 +67,7 @@ def uvicorn_serving(app: Any) -> Iterator[int]:
     # The socket listens before the server runs: whoever connects waits, and nobody polls.
     with socket.create_server((LOCAL, 0)) as listener:
         # Not uvloop: libuv keeps a pipe for signals until the process ends.
-        config = uvicorn.Config(app, loop="asyncio", lifespan="off", log_config=None)
+        config = uvicorn.Config(app, loop="asyncio", http="h11", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

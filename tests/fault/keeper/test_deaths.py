@@ -181,7 +181,7 @@ def test_a_zygote_killed_at_any_moment_of_a_fork_costs_nobody_his_plugin(
             os.kill(victim, signal.SIGKILL)
         sandbox = isolate("file:" + sys.argv[1])
         killed = 0
-        for attempt in range(60):
+        for attempt in range(40):
             with sandbox:
                 pass
             if victim := zygote():
@@ -191,14 +191,14 @@ def test_a_zygote_killed_at_any_moment_of_a_fork_costs_nobody_his_plugin(
                     assert sandbox.call("pid") == sandbox.pid
                 killer.join()
                 killed += 1
-        say(killed > 20)
+        say(killed > 15)
         """,
         source(),
     )
     assert said.endswith("True\n")
 
 
-def test_a_thousand_requests_at_once(run_host: RunHost, source: Any) -> None:
+def test_hundreds_of_requests_at_once(run_host: RunHost, source: Any) -> None:
     said = run_host(
         """
         import resource
@@ -211,11 +211,11 @@ def test_a_thousand_requests_at_once(run_host: RunHost, source: Any) -> None:
             with isolate("file:" + sys.argv[1], name=f"p{number}", start_timeout=None) as sandbox:
                 return sandbox.call("pid")
         with ThreadPoolExecutor(200) as pool:
-            say(len(set(pool.map(one, range(1000)))))
+            say(len(set(pool.map(one, range(400)))))
         """,
         source(),
     )
-    assert said == "1000\n"
+    assert said == "400\n"
 
 
 @pytest.mark.parametrize(

@@ -53,20 +53,21 @@ class Keeper:
         finally:
             theirs.close()
 
-    def __del__(self) -> None:
-        # Not before: other threads may still wait for its end, or signal it, by this number.
-        with suppress(AttributeError, OSError):
-            os.close(self.pidfd)
-
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What of this process belongs to it."""
-        return (self._control.fileno(), self.pidfd)
+        return (self._control.fileno(), *self._pidfds)
+
+    @property
+    def _pidfds(self) -> tuple[int, ...]:
+        """The process descriptor, while it is ours: after that the number may be anybody's."""
+        return () if self._has_gone else (self.pidfd,)
 
     @property
     def is_alive(self) -> bool:
         """Whether it runs."""
-        return not self._has_gone and not wait(0, self.pidfd)
+        with self._lock:
+            return not self._has_gone and not wait(0, self.pidfd)
 
     def launch(self, order: Order) -> Launched:
         """Have a program launched. Raises OSError, which is about the program or its folder."""
@@ -74,7 +75,7 @@ class Keeper:
             return self.ask(order, lambda given: self._say(b"L%c" % len(given), given))
         except Unanswered as unanswered:
             # What a process has open is closed a little before it has ended.
-            if unanswered.late or wait(_LAST_BREATH, self.pidfd):
+            if unanswered.late or self._ends_within(_LAST_BREATH):
                 raise self._lost() from None
             raise OSError(errno.EMFILE, "the keeper has too much open") from None
 
@@ -108,7 +109,8 @@ class Keeper:
         Raises OSError where it could not be launched, and Unanswered.
         """
         # Ctrl-C may come through: whoever closes the socket thereby ends what was launched.
-        foreign(wait, PATIENCE, report.fileno(), self.pidfd)
+        # (Where the keeper has gone already, the report ends, too.)
+        foreign(wait, PATIENCE, report.fileno(), *self._pidfds)
         try:
             message, descriptors = receive(report)
         except BlockingIOError:
@@ -158,18 +160,24 @@ class Keeper:
 
     def _lost(self) -> LaunchError:
         """Do away with it, if it has not died by itself."""
-        with suppress(OSError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        if not self._has_gone:
-            wait(PATIENCE, self.pidfd)
+        with self._lock, suppress(OSError):
+            if not self._has_gone:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self._ends_within(PATIENCE)
         self.mourn()
         return LaunchError("no plugin can start: the keeper has died, or does not answer")
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait for its end; say whether it has come."""
+        pidfds = self._pidfds
+        return not pidfds or wait(seconds, *pidfds)
 
     def _reaped(self) -> int | None:
         """Return its wait status. None: other code of this process has waited for it."""
         with self._lock:
             if not self._has_gone:
                 self._has_gone = True
+                os.close(self.pidfd)
                 with suppress(ChildProcessError):
                     return os.waitpid(self.pid, os.WNOHANG)[1]
         return None
