@@ -94,7 +94,7 @@ def test_a_message_is_on_one_line() -> None:
         (b'{"jsonrpc":"2.0","method":"a","future":[1,{"x":null}]}', "a"),
         (b'{"jsonrpc":"2.0","method":"a\\u0000"}', "a\0"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" object at ")[0],
 )
 def test_what_is_a_message(text: bytes, method: str) -> None:
     assert came(Ndjson().receive(text + b"\n")) == [method]
@@ -113,7 +113,7 @@ def test_what_is_a_message(text: bytes, method: str) -> None:
         (b'{"a":1,"a":2}', {"a": 2}),
         (b"null", None),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" object at ")[0],
 )
 def test_values_at_the_edges(text: bytes, value: Any) -> None:
     (message,) = Ndjson().receive(b'{"jsonrpc":"2.0","id":1,"result":' + text + b"}\n")
