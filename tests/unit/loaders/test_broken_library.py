@@ -178,5 +178,6 @@ def _path_of(file_name: str) -> Path:
     """Return where the system's loader found a library, which is in our memory map then."""
     ctypes.CDLL(file_name)
     maps = Path("/proc/self/maps").read_text()
-    line = next(line for line in maps.splitlines() if f"/{file_name.partition('.so')[0]}" in line)
+    stem = file_name.partition(".so")[0]
+    line = next(line for line in maps.splitlines() if f"/{stem}.so" in line)
     return Path(line.split()[-1])
