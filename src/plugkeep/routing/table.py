@@ -90,6 +90,11 @@ class RouteTable:
         with self._lock:
             self._mounts = self._mounts_without(plugin)
 
+    @property
+    def has_mounts(self) -> bool:
+        """Whether there are any applications."""
+        return bool(self._mounts)
+
     def mounts(self) -> list[Mount]:
         """Return all applications, in the order in which they came."""
         return list(self._mounts.values())

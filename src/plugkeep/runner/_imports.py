@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 
-#: The modules that there were before the fork; None: this process is no fork.
-BEFORE: frozenset[str] | None = None
+#: How many modules there were before the fork; None: this process is no fork.
+BEFORE: int | None = None
+#: Where modules are that are installed. Found out before a fork, for that takes its time.
+FOLDERS: tuple[str, ...] = ()
 #: So many are told, at most.
 _MOST = 100
+
+
+def find_folders() -> None:
+    """Find out where modules are installed."""
+    global FOLDERS
+    from sysconfig import get_path
+
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    FOLDERS = tuple(dict.fromkeys(f"{get_path(name)}/" for name in names))
 
 
 def imported() -> list[str]:
@@ -17,12 +29,10 @@ def imported() -> list[str]:
     """
     if BEFORE is None:
         return []
-    from sysconfig import get_path
-
-    folders = tuple(f"{get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     found = []
-    for name in sys.modules.keys() - BEFORE:
+    # From the end: even to look at the names of those before would copy the memory they are in.
+    for name in islice(reversed(sys.modules), max(0, len(sys.modules) - BEFORE)):
         origin = getattr(getattr(sys.modules.get(name), "__spec__", None), "origin", None) or ""
-        if "." not in name and not name.startswith("_") and origin.startswith(folders):
+        if "." not in name and not name.startswith("_") and origin.startswith(FOLDERS):
             found.append(name)
     return sorted(found)[:_MOST]

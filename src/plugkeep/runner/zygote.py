@@ -74,6 +74,7 @@ class _Zygote:
         for name in _WARM:
             import_module(name)
         rehearse()
+        _imports.find_folders()
         self._import(descriptor)
 
     def _import(self, descriptor: int) -> None:
@@ -149,7 +150,7 @@ def _become(order: Any, theirs: Sequence[int]) -> list[str]:
     """Be what a fresh interpreter would be; return the arguments for the runner."""
     program, (_, *arguments), environment, mask = order
     _began.BEGAN = time.time()
-    _imports.BEFORE = frozenset(sys.modules)
+    _imports.BEFORE = len(sys.modules)
     os.setsid()
     for number, descriptor in enumerate(theirs):
         os.dup2(descriptor, number)

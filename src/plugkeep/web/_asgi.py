@@ -154,7 +154,7 @@ class _TableRoute(BaseRoute):
 
         The router would find the same, and takes as long as all the rest.
         """
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] == "lifespan" or not self._table.has_mounts:
             return None
         path = path_below(scope)
         if "method" in scope and self._table.match(scope["method"], path) is not None:
