@@ -269,7 +269,7 @@ def test_a_thread_bound_plugin_that_fails_leaves_no_thread(record: Any) -> None:
 
 def test_a_thread_bound_plugin_that_hangs_is_stopped_late_on_its_thread(record: Any) -> None:
     gate = Gate()
-    registry = Registry(start_timeout=0.02)
+    registry = Registry(start_timeout=0.25)
     late = late_returns(registry)
     registry.register(record.plugin("a", on_start=gate, thread_bound=True))
     registry.start_all()
