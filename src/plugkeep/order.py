@@ -102,6 +102,15 @@ def closure(name: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
     return reached
 
 
+def users(name: str, requirements: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return `name` and all that directly or indirectly require it."""
+    required_by: dict[str, list[str]] = {}
+    for each, required in requirements.items():
+        for requirement in required:
+            required_by.setdefault(requirement, []).append(each)
+    return closure(name, required_by)
+
+
 def _cycles(requirements: Requirements) -> Iterator[tuple[str, ...]]:
     """Yield cycles, one through every knot of plugins that cannot be untied.
 

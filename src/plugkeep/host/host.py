@@ -12,7 +12,7 @@ from plugkeep.errors import LoadError, PluginError
 from plugkeep.host.building import Fitting, populate
 from plugkeep.host.granting import HostLoop
 from plugkeep.lifecycle import UP, State
-from plugkeep.order import closure
+from plugkeep.order import users
 from plugkeep.registry import Registry
 from plugkeep.registry.registry import raise_for
 from plugkeep.supervisor import Supervisor
@@ -261,11 +261,7 @@ class Host:
 
     def _needing(self, name: str) -> list[str]:
         """Return `name` and all that directly or indirectly require it, in order of start."""
-        users: dict[str, list[str]] = {name: []}
-        for each, required in self.registry.requirements().items():
-            for requirement in required:
-                users.setdefault(requirement, []).append(each)
-        needing = closure(name, users)
+        needing = users(name, self.registry.requirements())
         return [each for each in self.registry.start_order() if each in needing]
 
     def _do(self, name: str, tasks: Iterator[_Task]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from plugkeep.channel.calls import Calls
 from plugkeep.errors import PluginError, RegistryError, RequiredError
 from plugkeep.lifecycle import UP, State
-from plugkeep.order import Frontier, closure, start_order
+from plugkeep.order import Frontier, closure, start_order, users
 from plugkeep.plugin import Plugin, ProtocolOf
 from plugkeep.registry.campaign import abandoned, run_apart, run_one
 from plugkeep.registry.ledger import START, STOP, Entry, Ledger, Step
@@ -271,7 +271,7 @@ class Registry:
         PluginNotFoundError.
         """
         with self._turns.turn("stop") as operation:
-            self._ledger.restart_no_more(*self._users(name))
+            self._ledger.restart_no_more(*users(name, self._ledger.requirements()))
             raise_for(name, self._stop(self._needing(name), operation))
 
     # --- supervision ----------------------------------------------------------------------
@@ -334,7 +334,7 @@ class Registry:
         from plugkeep.registry import aio
 
         async with aio.turn(self._turns, "astop") as operation:
-            self._ledger.restart_no_more(*self._users(name))
+            self._ledger.restart_no_more(*users(name, self._ledger.requirements()))
             raise_for(name, await self._arun(STOP, self._needing(name), operation))
 
     async def aunregister(self, name: str) -> None:
@@ -423,14 +423,6 @@ class Registry:
         requirements = self._ledger.requirements()
         needed = closure(name, requirements)
         return start_order({each: requirements[each] for each in requirements if each in needed})
-
-    def _users(self, name: str) -> set[str]:
-        """Return `name` and all that require it, whatever they do."""
-        users: dict[str, list[str]] = {}
-        for each, required in self._ledger.requirements().items():
-            for requirement in required:
-                users.setdefault(requirement, []).append(each)
-        return closure(name, users)
 
     def _needing(self, name: str) -> list[Entry]:
         self._ledger.find(name)

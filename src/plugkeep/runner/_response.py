@@ -69,7 +69,7 @@ class Response:
         self._has_trailers = False
         #: Events, and pieces of the body, that have not been sent.
         self._waiting: deque[Any] = deque()
-        self._size = 0
+        self._size = 0  # of the pieces among them
         self._flushing: asyncio.Handle | None = None
         self._moved: asyncio.Event | None = None
 
@@ -122,7 +122,7 @@ class Response:
             if body:
                 await self._put(bytes(body), len(body))
         elif self._has_trailers:
-            await self._put({"type": _BODY, "body": bytes(body), "more_body": False}, len(body))
+            await self._put({"type": _BODY, "body": bytes(body), "more_body": False}, 0)
         else:
             await self._complete(bytes(body))
 

@@ -123,7 +123,6 @@ class _Exchange(AsyncListener):
 
     __slots__ = (
         "_asked",
-        "_body",
         "_cancel_pump",
         "_connection",
         "_credited",
@@ -340,11 +339,12 @@ class _Exchange(AsyncListener):
             self._is_left = True
             await self._chunk(number, pack_event(event))
             return False
-        body = event.get("body", b"")
-        while len(body) > LONGEST_PIECE:
-            await self._chunk(number, body[:LONGEST_PIECE])
-            body = body[LONGEST_PIECE:]
-            event["body"] = body
+        if len(body := event.get("body", b"")) > LONGEST_PIECE:
+            left = memoryview(body)
+            while len(left) > LONGEST_PIECE:
+                await self._chunk(number, bytes(left[:LONGEST_PIECE]))
+                left = left[LONGEST_PIECE:]
+            event["body"] = bytes(left)
         await self._chunk(number, pack_event(event))
         return True
 

@@ -136,7 +136,7 @@ class _TableRoute(BaseRoute):
             allow = ", ".join(self._table.allowed(path_below(scope)))
             raise HTTPException(405, headers={"Allow": allow})
         if isinstance(entry, Mount):
-            await self._refuse(entry, scope, receive, send)
+            await self._refuse_or_hand_over(entry, scope, receive, send)
             return
         self._check_running(entry.plugin)
         if scope["method"] == "HEAD":
@@ -162,15 +162,17 @@ class _TableRoute(BaseRoute):
         mount = self._table.mounted(path)
         return mount if mount is not None and self._state(mount.plugin) in UP else None
 
-    async def _refuse(self, mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse what is for an application that does not run."""
+    async def _refuse_or_hand_over(
+        self, mount: Mount, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Refuse what is for an application that does not run, unless it has just come up."""
         try:
             self._check_running(mount.plugin)
         except HTTPException as refusal:
             if scope["type"] == "http":
                 raise
             await _refuse_websocket(refusal, scope, receive, send)
-        else:  # it has just come up
+        else:
             await _hand_over(mount, scope, receive, send)
 
     def _state(self, plugin: str | None) -> State | None:

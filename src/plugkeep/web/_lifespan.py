@@ -89,8 +89,7 @@ class Lifespan:
     async def _send(self, event: dict[str, Any]) -> None:
         self._has_answered = True
         if event.get("type") not in [f"lifespan.{self._step}.{end}" for end in _ENDS]:
-            failed = {"type": f"lifespan.{self._step}.failed", "message": f"it sent {event!r:.200}"}
-            self._tell(failed)
+            event = {"type": f"lifespan.{self._step}.failed", "message": f"it sent {event!r:.200}"}
         self._tell(event)
 
     def _tell(self, answer: dict[str, Any] | None) -> None:
