@@ -28,8 +28,8 @@ from plugkeep.wire.http import (
     read_offer,
     take_apart,
     unpack_event,
-    unpack_scope,
 )
+from plugkeep.wire.http_request import HttpRequest, http_request, http_requests
 from plugkeep.wire.values import unpack
 
 # What is long takes another way; a failing example may well be as long, then.
@@ -111,15 +111,17 @@ def without_nothing(scope: dict[str, Any]) -> dict[str, Any]:
 def test_scopes_arrive_as_they_were(scope: dict[str, Any], body: bytes) -> None:
     us, them = ends()
     params = {"scope": pack_scope(scope), "body": body, "more": False}
-    is_short = len(body) < INLINE
-    _, sending = us.request(HTTP, (), params, "waiter", credit=8, as_is=is_short)
+    number, sending = us.request(HTTP, (), params, "waiter", credit=8)
     request = hears(them, sending)
     assert type(request) is Request
-    kwargs = request.kwargs
-    if request.buffers:
-        kwargs = unpack(kwargs, request.buffers)
-    assert without_nothing(unpack_scope(kwargs["scope"])) == without_nothing(scope)
-    assert kwargs["body"] == body
+    kwargs = unpack(request.kwargs, request.buffers)
+    found = http_request(request.id, kwargs, 8)
+    assert without_nothing(found.params.scope) == without_nothing(scope)
+    assert found.params.body == body
+    # The short way comes to the same.
+    number, frame = us.quick_stream(HTTP, params, "waiter", 8)
+    (short,) = http_requests(Frames(), frame)
+    assert short == HttpRequest(number, HTTP, found.params, 8)
 
 
 @given(scope=scopes, data=st.data())
@@ -208,7 +210,8 @@ def test_whole_answers_arrive_as_they_were(
     number, sending = us.request(HTTP, (), {}, "waiter", credit=8)
     hears(them, sending)
     result = {"status": status, "headers": pairs, "body": body}
-    answer = hears(us, them.answer(number, result, as_is=len(body) < INLINE))
+    send = them.answer_as_is if len(body) < INLINE else them.answer
+    answer = hears(us, send(number, result))
     assert type(answer) is Answer
     arrived = unpack(answer.result, answer.buffers)
     assert check_status(arrived["status"]) == status
@@ -269,10 +272,14 @@ def test_heads_have_a_limit() -> None:
         check_headers([(b"a", b"x" * LONGEST_HEAD)])
 
 
-@given(packed=anything)
-def test_whatever_is_no_scope_is_refused_in_known_ways(packed: Any) -> None:
-    with suppress(KeyError, TypeError, ValueError):
-        unpack_scope(packed)
+@given(
+    params=st.fixed_dictionaries(
+        {}, optional={"scope": scopes | anything, "body": octets | anything, "more": anything}
+    )
+)
+def test_whatever_is_no_request_is_refused_in_a_known_way(params: dict[str, Any]) -> None:
+    with suppress(ValueError):
+        http_request(1, params, 8)
 
 
 @given(result=st.dictionaries(st.sampled_from(["routes", "application"]), anything))

@@ -193,18 +193,40 @@ class Side:
         if frame is None:
             return self._open_any(method, args, kwargs, waiter, timeout, credit)
         self._calls[number] = waiter
+        self._dispatch(number, frame)
+        if self.under_way == 1 and self._may_look:
+            self._look(waiter)
+        self._check(number)
+        return number
+
+    def open_stream(
+        self, method: str, params: dict[str, Any], waiter: AsyncWaiter, credit: int
+    ) -> int:
+        """Send a call that wants a stream; `params` hold nothing which needs a look inside."""
+        opened = None
+        if serving.get() is None:
+            opened = self._channel.connection.quick_stream(method, params, waiter, credit)
+        if opened is None:
+            return self.open_in_full(method, (), params, waiter, credit=credit, as_is=True)
+        number, frame = opened
+        self._dispatch(number, frame)
+        self._check(number)
+        return number
+
+    def _dispatch(self, number: int, frame: bytes) -> None:
+        """Send a call, now or soon, and have what comes read."""
         if self.under_way > _FEW or self._queue:
             self._gather(number, frame)
         elif not self._send((frame, ())):
             self.see_to_it()
         if self._reads < 0:
             self.take()
-        if self.under_way == 1 and self._may_look:
-            self._look(waiter)
-        if channel.is_lost and number in self._calls:  # since before it was in the table
+
+    def _check(self, number: int) -> None:
+        """Raise what the channel explains where it was lost before a call was in the table."""
+        if self._channel.is_lost and number in self._calls:
             self.withdraw(number)
-            raise channel.explain()
-        return number
+            raise self._channel.explain()
 
     def _open_any(
         self,

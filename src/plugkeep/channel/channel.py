@@ -81,6 +81,9 @@ class Channel(Leading):
         self.request, self._calls = connection.request, connection.calls
         self._numbers, self._quick_request = connection.numbers, connection.codec.quick_request
         self._plain_answer = connection.codec.plain_answer
+        #: Deals with what has been read where that is something that comes often, or does nothing
+        #: and returns False.
+        self.takes: Callable[[bytes], bool] | None = None
         self.luck = Luck()
         self._is_closing = False
         self._forgotten: deque[Id] = deque()
@@ -342,6 +345,9 @@ class Channel(Leading):
                 waiter.answered(answer)
                 del inbox[:1]
                 self.connection.give_up(answer.id)
+                return True
+            if self.takes is not None and inbox and self.takes(inbox[0]):
+                del inbox[:1]
                 return True
         self.turn(0.0, nested=True)
         return False

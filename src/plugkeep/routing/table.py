@@ -122,9 +122,13 @@ class RouteTable:
 
         A HEAD request is for a GET route where there is none of its own.
         """
-        for methods, values in self._current().matches(path):
-            entry = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
-            if entry is not None:
+        index = self._current()
+        if (methods := index.literal.get(path)) is not None and (entry := _for(method, methods)):
+            return RouteMatch(entry, {})  # as most are: this takes half the time
+        if not index.patterns:
+            return None
+        for methods, values in index.matches(path):
+            if entry := _for(method, methods):
                 params = dict(zip(entry.route.pattern.names, values, strict=True))
                 return RouteMatch(entry, params)
         return None
@@ -224,6 +228,10 @@ def _owner(entry: RouteEntry | Mount) -> str:
 _Found = tuple[dict[str, RouteEntry], tuple[Any, ...]]
 
 
+def _for(method: str, methods: Mapping[str, RouteEntry]) -> RouteEntry | None:
+    return methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+
+
 class _Index:
     """The entries of a table, arranged for finding them."""
 
@@ -233,22 +241,22 @@ class _Index:
             pattern = entry.route.pattern
             shapes.setdefault(pattern.shape, (pattern, {}))[1][entry.route.method] = entry
         #: Paths without parameters: they come before all patterns that match them, too.
-        self._literal = {
+        self.literal = {
             shape: methods for shape, (pattern, methods) in shapes.items() if not pattern.names
         }
         #: Patterns by first segment; None: that is a parameter, and so comes last.
-        self._patterns: dict[str | None, list[tuple[Pattern, dict[str, RouteEntry]]]] = {}
+        self.patterns: dict[str | None, list[tuple[Pattern, dict[str, RouteEntry]]]] = {}
         for pattern, methods in sorted(shapes.values(), key=lambda shape: shape[0].rank):
             if pattern.names:
-                self._patterns.setdefault(pattern.first, []).append((pattern, methods))
+                self.patterns.setdefault(pattern.first, []).append((pattern, methods))
 
     def matches(self, path: str) -> Iterator[_Found]:
         """Yield what matches `path`, the most specific first."""
-        if path in self._literal:
-            yield self._literal[path], ()
+        if path in self.literal:
+            yield self.literal[path], ()
         first = path[1:].partition("/")[0]
         for group in (first, None):
-            for pattern, methods in self._patterns.get(group, ()):
+            for pattern, methods in self.patterns.get(group, ()):
                 values = pattern.match(path)
                 if values is not None:
                     yield methods, values

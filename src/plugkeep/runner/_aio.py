@@ -103,13 +103,14 @@ class LoopThread:
         else:
             self._soon(function)
 
-    def lead(self) -> None:
-        """Read what the host says, from now on; on the loop's thread.
+    def lead(self, takes: Callable[[bytes], bool]) -> None:
+        """Read what the host says, from now on; on the loop's thread. See `Channel.takes`.
 
         What comes is mostly for the loop, then, and to be woken by another thread takes longer
         than to look oneself.
         """
         channel = self._runner.channel
+        channel.takes = takes
         os.set_blocking(channel.ends.read, False)
         self._side = side_of(channel)
         self._side.enter()

@@ -27,6 +27,7 @@ from plugkeep.wire.values import unpack
 if TYPE_CHECKING:
     from plugkeep.channel._sides import Side
     from plugkeep.runner.runner import Runner
+    from plugkeep.wire.http_request import HttpParams
 
 log = logging.getLogger("plugkeep.web")
 
@@ -66,33 +67,29 @@ class _Incoming(AsyncListener):
 class Exchange:
     """One request, or WebSocket, that an application serves: all on the loop's thread."""
 
-    def __init__(
-        self, runner: Runner, call: Call, held: Held, scope: dict[str, Any], body: bytes
-    ) -> None:
+    task: asyncio.Task[None] | None = None
+    #: What is received first, unless that is yet to come.
+    _first: dict[str, Any] | None = None
+    _incoming: _Incoming | None = None
+    _taken = _number = 0
+
+    def __init__(self, runner: Runner, call: Call, held: Held, params: HttpParams) -> None:
         self._runner = runner
-        self._call = call
-        self._connection = runner.connection
+        self.call = call
+        scope = params.scope
         self._type = scope["type"]
-        self._what = f"{scope.get('method', 'WebSocket')} {scope.get('path')}"
-        self._first: dict[str, Any] | None
+        self._what = scope.get("method", "WebSocket"), scope["path"]
         if self._type == "websocket":
-            self._first, self._frame = {"type": "websocket.connect"}, "websocket.receive"
-        else:
-            more = bool(call.request.kwargs.get("more"))
+            self._first = {"type": "websocket.connect"}
+        elif params.body or not params.more:
+            body, more = params.body, params.more
             self._first = {"type": "http.request", "body": body, "more_body": more}
-            self._frame = ""
-            if more and not body:
-                self._first = None
         self.response = Response(call, held, gathers=self._type == "http")
-        self.task: asyncio.Task[None] | None = None
-        self._incoming: _Incoming | None = None
-        self._taken = 0
-        self._number = 0
 
     def nudge(self) -> None:
         """There is credit, or the host has lost interest, or the plugin is about to stop."""
         self.response.nudge()
-        if self._call.id in self._runner.unwanted and self.task is not None:
+        if self.call.id in self._runner.unwanted and self.task is not None:
             self.task.cancel()
         if self._incoming is not None:
             self._incoming.ring()
@@ -105,7 +102,7 @@ class Exchange:
             event, self._first = self._first, None
             return event
         while True:
-            if self.response.is_complete or not self._call.is_open or self._call.cancelled:
+            if self.response.is_complete or not self.call.is_open or self.call.cancelled:
                 return _GONE[self._type]
             incoming = self._incoming or self._open()
             if incoming.chunks:
@@ -128,7 +125,8 @@ class Exchange:
             self._runner.channel.grant(self._number, self._taken)
             self._taken = 0
         value = unpack(chunk.value, chunk.buffers, "bytes") if chunk.buffers else chunk.value
-        return unpack_event(value, "http.request", self._frame)
+        frame = "websocket.receive" if self._type == "websocket" else ""
+        return unpack_event(value, "http.request", frame)
 
     # --- how it ends ----------------------------------------------------------------------
 
@@ -136,15 +134,15 @@ class Exchange:
         """The application has returned, or raised."""
         if self._incoming is not None:
             self._incoming.side.leave()
-        call, connection = self._call, self._connection
+        call, connection = self.call, self._runner.connection
         if not call.is_open:
             if isinstance(error, (Exception, SystemExit)):
-                log.error("%s failed after its response", self._what, exc_info=error)
+                log.error("%s %s failed after its response", *self._what, exc_info=error)
             return
         if error is None:
             sending = connection.answer(call.id, None)
         elif (exception := http_exception(error)) is not None and not self.response.is_started:
-            sending = connection.answer(call.id, {"exception": exception}, as_is=True)
+            sending = connection.answer_as_is(call.id, {"exception": exception})
         elif isinstance(error, asyncio.CancelledError):
             sending = connection.refuse(call.id, *(given_up(call) or raised(error)))
         else:

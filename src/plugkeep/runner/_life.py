@@ -126,7 +126,7 @@ class Life:
         """Begin what runs on the loop, which reads from now on: most of what comes is for it."""
         try:
             await web.start()
-            self._runner.service.loop.lead()
+            self._runner.service.loop.lead(web.take)
         except BaseException as error:
             self._take_back(call, error)
         else:

@@ -60,26 +60,27 @@ class Response:
     more credit it waits, and where that becomes too much the application does.
     """
 
+    is_started = is_complete = False
+    _has_trailers = False
+    _size = 0  # of the pieces of the body that have not been sent
+    _flushing: asyncio.Handle | None = None
+    _moved: asyncio.Event | None = None
+
     def __init__(self, call: Call, held: Held, *, gathers: bool) -> None:
         self._call = call
         self._connection = call.runner.connection
         self._held = held
         self._gathers = gathers  # messages of a WebSocket stay apart
-        self.is_started = self.is_complete = False
-        self._has_trailers = False
         #: Events, and pieces of the body, that have not been sent.
         self._waiting: deque[Any] = deque()
-        self._size = 0  # of the pieces among them
-        self._flushing: asyncio.Handle | None = None
-        self._moved: asyncio.Event | None = None
 
-    async def send(self, event: dict[str, Any]) -> None:
+    def send(self, event: dict[str, Any]) -> Awaitable[None]:
         """See ASGI."""
         if self.is_complete:
             raise RuntimeError(f"{event['type']!r} was sent after the response was complete")
         if not self.is_wanted:
-            return
-        await _SENDERS.get(event["type"], Response._send_any)(self, event)
+            return _nothing()
+        return _SENDERS.get(event["type"], Response._send_any)(self, event)
 
     @property
     def is_wanted(self) -> bool:
@@ -152,8 +153,10 @@ class Response:
         if self._flushing is not None:
             self._flushing.cancel()
         if self._call.is_open:
-            sending = self._connection.answer(self._call.id, result, as_is=len(body) < INLINE)
-            self._call.runner.service.end(self._call, sending)
+            answer = (
+                self._connection.answer_as_is if len(body) < INLINE else self._connection.answer
+            )
+            self._call.runner.service.end(self._call, answer(self._call.id, result))
 
     # --- sending --------------------------------------------------------------------------
 
@@ -212,7 +215,14 @@ class Response:
 
 
 def _is_short(headers: Iterable[Sequence[bytes]]) -> bool:
-    return any(name == b"content-length" and len(value) < 6 for name, value in headers)
+    for name, value in headers:
+        if name == b"content-length":
+            return len(value) < 6
+    return False
+
+
+async def _nothing() -> None:
+    pass
 
 
 _SENDERS: dict[str, Callable[[Response, dict[str, Any]], Awaitable[None]]] = {

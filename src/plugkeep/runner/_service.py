@@ -206,9 +206,13 @@ class Service:
     def context_of(self, call: Call) -> Context:
         """Return a context in which `call` is the one that is being served."""
         context = Context()
-        context.run(served.set, call)
-        context.run(serving.set, (self._runner.channel, call.id))
+        context.run(self.enter, call)
         return context
+
+    def enter(self, call: Call) -> None:
+        """Note that, in this context, `call` is the one that is being served."""
+        served.set(call)
+        serving.set((self._runner.channel, call.id))
 
     def serve(self, call: Call, method: ExposedMethod) -> None:
         """Serve a call on this thread."""

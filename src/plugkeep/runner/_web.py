@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.failures import Failure
@@ -12,15 +13,17 @@ from plugkeep.runner._calls import Call
 from plugkeep.runner._http import Exchange
 from plugkeep.runner._response import Held
 from plugkeep.web.application import Offered, offered_by
-from plugkeep.wire.http import unpack_scope
-from plugkeep.wire.messages import Code
+from plugkeep.wire.events import Request
+from plugkeep.wire.frames import Frames
+from plugkeep.wire.http import HTTP
+from plugkeep.wire.http_request import HttpRequest, http_request, http_requests
+from plugkeep.wire.messages import Code, Id
 from plugkeep.wire.values import unpack
 
 if TYPE_CHECKING:
     from plugkeep.routing import RouteEntry
     from plugkeep.runner.runner import Runner
     from plugkeep.web._endpoints import Endpoints
-    from plugkeep.wire.events import Request
 
 #: Plain handlers of routes run on so many threads.
 _THREADS = 40
@@ -35,7 +38,7 @@ class Web:
         self._endpoints: Endpoints | None = None
         self._offered: Offered | None = None
         self._held = Held()
-        self._tasks: dict[Exchange, asyncio.Task[None]] = {}  # the loop itself forgets them
+        self._exchanges: set[Exchange] = set()  # and so their tasks: the loop itself forgets them
 
     def collect(self) -> bool:
         """Ask the plugin what it offers, now that it has started; say whether that is anything.
@@ -77,32 +80,56 @@ class Web:
 
     # --- requests -------------------------------------------------------------------------
 
+    def take(self, data: bytes) -> bool:
+        """Serve the requests that `data` is; False: it is something else. See `Channel.takes`."""
+        runner, connection = self._runner, self._runner.connection
+        if runner.is_stopping or not (
+            runner.life.is_running and isinstance(connection.codec, Frames)
+        ):
+            return False
+        requests = http_requests(connection.codec, data)
+        if not (requests and connection.take_streams(requests)):
+            return False
+        for request in requests:
+            self._begin(request)
+        return True
+
     def requested(self, request: Request) -> None:
         """Serve a request; on the loop's thread."""
-        runner = self._runner
         try:
-            given = request.kwargs
+            params = request.kwargs
             if request.buffers:
-                given = unpack(given, request.buffers, "bytes")
-            scope = unpack_scope(given["scope"])
+                params = unpack(params, request.buffers, "bytes")
+            self._begin(http_request(request.id, params, request.credit or 0))
+        except ValueError as error:
+            self._refuse(request.id, error)
+
+    def _begin(self, request: HttpRequest) -> None:
+        runner, params = self._runner, request.params
+        scope: dict[str, Any] = params.scope  # type: ignore[assignment]  # it is no more than that
+        try:
             app = self._application(scope)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            text = f"this is no request of HTTP: {error!r:.200}"
-            runner.post_failure(request.id, Failure(Code.INVALID_PARAMS, text, None))
+        except ValueError as error:
+            self._refuse(request.id, error)
             return
-        call = Call(runner, request)
-        exchange = Exchange(runner, call, self._held, scope, given.get("body", b""))
+        call = Call(runner, Request(request.id, HTTP, [], {}, (), None, request.credit, None))
+        exchange = Exchange(runner, call, self._held, params)
         loop = runner.service.loop
         call.nudge = lambda: loop.soon(exchange.nudge)
         runner.calls[call.id] = call
-        task = asyncio.get_running_loop().create_task(
-            self._serve(exchange, app, scope), context=runner.service.context_of(call)
-        )
-        exchange.task = task
-        self._tasks[exchange] = task
+        serving = self._serve(exchange, app, scope)
+        exchange.task = asyncio.get_running_loop().create_task(serving, context=Context())
+        self._exchanges.add(exchange)
+
+    def _refuse(self, number: Id, error: ValueError) -> None:
+        failure = Failure(Code.INVALID_PARAMS, f"this is no request of HTTP: {error}", None)
+        self._runner.post_failure(number, failure)
 
     def _application(self, scope: dict[str, Any]) -> Callable[..., Any]:
+        """Return what a request is for. Raises ValueError where there is no such thing."""
         if (index := scope.pop("route", None)) is not None:
+            if not 0 <= index < len(self._entries):
+                raise ValueError(f"the plugin has {len(self._entries)} routes, and none {index}")
             entry = self._entries[index]
             assert self._endpoints is not None  # noqa: S101  # there are entries
             scope["plugkeep"] = entry
@@ -116,9 +143,11 @@ class Web:
         self, exchange: Exchange, app: Callable[..., Any], scope: dict[str, Any]
     ) -> None:
         failure: BaseException | None = None
+        self._runner.service.enter(exchange.call)
         try:
             await app(scope, exchange.receive, exchange.response.send)
-            await exchange.response.drain()
+            if not exchange.response.is_complete:
+                await exchange.response.drain()
         except Exception as error:
             failure = error
             await exchange.response.drain()  # what it has sent before
@@ -128,7 +157,7 @@ class Web:
                 raise
         finally:
             exchange.end(failure)
-            del self._tasks[exchange]
+            self._exchanges.discard(exchange)
 
 
 def _path_params(entry: RouteEntry, scope: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from plugkeep.channel._async_waiters import AsyncListener
+from plugkeep.channel._async_waiters import AsyncWaiter, Bell, ring
 from plugkeep.channel._sides import side_of
 from plugkeep.channel.calling import PLAIN
 from plugkeep.errors import CallError, CallTimeoutError, HttpError, InvalidResponseEventError
+from plugkeep.wire.events import Chunk
 from plugkeep.wire.http import (
     HTTP,
     INLINE,
@@ -32,12 +33,12 @@ from plugkeep.wire.http import (
     take_apart,
     unpack_event,
 )
-from plugkeep.wire.messages import Id, PlainAnswer
+from plugkeep.wire.messages import Id
 
 if TYPE_CHECKING:
     from plugkeep.channel._sides import Side
     from plugkeep.sandbox._link import Link
-    from plugkeep.wire.events import Answer, Request
+    from plugkeep.wire.events import Progress, Request
 
 log = logging.getLogger("plugkeep.web")
 
@@ -73,7 +74,7 @@ async def exchange(
     try:
         if link.channel.outbox.queue:
             await side.drain()
-        own.open({"scope": {**pack_scope(scope), **target}, "body": body, "more": more})
+        own.open({"scope": pack_scope(scope) | target, "body": body, "more": more})
         await own.relay()
     except BaseException as error:
         side.withdraw(own.number)
@@ -118,58 +119,40 @@ def _body_size(scope: Scope) -> float:
     return length
 
 
-class _Exchange(AsyncListener):
+class _Exchange(AsyncWaiter):
     """One exchange. What is read of the wire tells it, on any thread; all else is its task's."""
 
-    __slots__ = (
-        "_asked",
-        "_cancel_pump",
-        "_connection",
-        "_credited",
-        "_frame",
-        "_granted",
-        "_is_complete",
-        "_is_left",
-        "_is_sized",
-        "_is_started",
-        "_is_whole",
-        "_link",
-        "_moved",
-        "_pumped",
-        "_receive",
-        "_send",
-        "_trailers",
-        "_type",
-        "number",
-    )
+    # Most exchanges come to an end without anything but an answer, and never set most of these.
+    number = 0
+    _is_started = _is_complete = _trailers = False
+    _is_left = False  # by the client, as the plugin has been told
+    _is_sized = False  # the response says how long it is
+    _is_whole = False  # the plugin has been told all of the request
+    _granted = 0
+    #: When the application was last sent anything, where there is a limit.
+    _moved = 0.0
+    #: The number of the plugin's call for more of the request, while it is served.
+    _pumped: Id | None = None
+    _cancel_pump: Callable[[], object] | None = None
+    #: Told when there is credit for what the client sends.
+    _credited: Bell | None = None
 
     def __init__(self, side: Side, link: Link, kind: str, receive: Receive, send: Send) -> None:
-        super().__init__(side, wants_progress=False)
-        self.number = 0
+        super().__init__(side)
         self._link = link
         self._connection = link.channel.connection
         self._type = kind
         self._receive, self._send = receive, send
-        self._frame = "websocket.send" if kind == "websocket" else ""
-        self._is_started = self._is_complete = self._trailers = False
-        self._is_left = False  # by the client, as the plugin has been told
-        self._is_sized = False  # the response says how long it is
-        #: The plugin has been told all of the request.
-        self._is_whole = False
-        self._granted = 0
-        #: When the application was last sent anything, where there is a limit.
-        self._moved = 0.0
-        #: The plugin's call for more of the request, and what waits for credit for it.
-        self._asked: deque[Request] = deque()
-        self._pumped: Id | None = None
-        self._cancel_pump: Callable[[], object] | None = None
-        self._credited = side.new_bell()
+        self._chunks: deque[Chunk] = deque()
+        self._asked: deque[Request] = deque()  # calls for more of the request
 
     def open(self, params: dict[str, Any]) -> None:
         """Tell the plugin of the request."""
-        is_short = len(params["body"]) < INLINE
         self._is_whole = not params["more"]
-        self.number = self.side.open_in_full(HTTP, (), params, self, credit=WINDOW, as_is=is_short)
+        if len(params["body"]) < INLINE:
+            self.number = self.side.open_stream(HTTP, params, self, WINDOW)
+        else:
+            self.number = self.side.open_in_full(HTTP, (), params, self, credit=WINDOW)
 
     def close(self) -> None:
         """Have nothing more to do with it."""
@@ -192,12 +175,17 @@ class _Exchange(AsyncListener):
         with suppress(RuntimeError):  # the loop has been closed
             self.side.loop.soon_from_afar(self._ring_credited)
 
+    def received(self, item: Chunk | Progress) -> None:
+        if type(item) is Chunk:
+            self._chunks.append(item)
+            self.news()
+
     def has_news(self) -> bool:
-        return bool(self._asked) or AsyncListener.has_news(self)
+        return bool(self.answer is not None or self.is_lost or self._chunks or self._asked)
 
     def _ring_credited(self) -> None:
-        if not self._credited.done():
-            self._credited.set_result(None)
+        if self._credited is not None:
+            ring(self._credited)
 
     # --- from the plugin to the client ----------------------------------------------------
 
@@ -206,17 +194,19 @@ class _Exchange(AsyncListener):
         if (patience := self._link.patience) is not None:
             self._moved = monotonic()
             await self._await_first(patience)
+        elif not self.bell.done():
+            await self.bell
         while True:
             await self.wait(None)
-            while self.chunks:
-                chunk = self.chunks.popleft()
+            while self._chunks:
+                chunk = self._chunks.popleft()
                 value = self._link.caller.chunk_of(chunk, HTTP, PLAIN)
                 await self._pass_on(value)
                 self._grant()
             if self._asked:
                 self._begin_pump()
             if self.answer is not None:
-                await self._finish(self.answer)
+                await self._finish(self._link.caller.result_of(self.answer, HTTP, PLAIN))
                 return
             self._link.channel.check()
 
@@ -226,7 +216,7 @@ class _Exchange(AsyncListener):
         Raises CallTimeoutError.
         """
         while await self.wait(self._moved + patience) or self._moved + patience > monotonic():
-            if self.chunks or self.answer is not None:
+            if self._chunks or self.answer is not None:
                 return
             if self._asked:
                 self._begin_pump()
@@ -247,7 +237,8 @@ class _Exchange(AsyncListener):
 
     async def _pass_on(self, value: Any) -> None:
         try:
-            event = unpack_event(value, "http.response.body", self._frame)
+            frame = "websocket.send" if self._type == "websocket" else ""
+            event = unpack_event(value, "http.response.body", frame)
         except UnfitEvent as unfit:
             raise self._broke_rules(str(unfit)) from None
         if (sizes := event.pop("sizes", None)) is None:
@@ -275,17 +266,14 @@ class _Exchange(AsyncListener):
             self._is_complete = True
         await self._send(event)
 
-    async def _finish(self, answer: Answer | PlainAnswer) -> None:
-        result = self._link.caller.result_of(answer, HTTP, PLAIN)
+    async def _finish(self, result: Any) -> None:
         if self._type == "websocket":
             return
-        if isinstance(result, dict):
-            await self._finish_with(result)
-        if not self._is_complete and not self._is_left:
-            what = "its response" if self._is_started else "a response"
-            raise self._broke_rules(f"returned without sending {what} to the end")
-
-    async def _finish_with(self, result: dict[str, Any]) -> None:
+        if not isinstance(result, dict):
+            if not self._is_complete and not self._is_left:
+                what = "its response" if self._is_started else "a response"
+                raise self._broke_rules(f"returned without sending {what} to the end")
+            return
         try:
             if (raised := result.get("exception")) is not None:
                 raise _http_error(raised)

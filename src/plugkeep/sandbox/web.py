@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from plugkeep.errors import NotStartedError
@@ -24,9 +24,10 @@ class RemoteApplication:
         #: Where it is to be mounted.
         self.mount = mount
         self._target: dict[str, Any] = {} if index is None else {"route": index}
-        self._exchange: Callable[..., Any] | None = None
+        self._exchange: Callable[..., Coroutine[Any, Any, None]] | None = None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Coroutine[Any, Any, None]:
+        """See ASGI."""
         link = self.sandbox._link
         if link is None or link.channel.is_lost:
             name = self.sandbox.name
@@ -35,7 +36,7 @@ class RemoteApplication:
             from plugkeep.sandbox._http import exchange
 
             self._exchange = exchange
-        await self._exchange(link, self._target, scope, receive, send)
+        return self._exchange(link, self._target, scope, receive, send)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.sandbox!r}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,12 +26,13 @@ from plugkeep.errors import (
 )
 from plugkeep.lifecycle import UP, State
 from plugkeep.routing.mount import Mount
+from plugkeep.routing.table import RouteEntry
 from plugkeep.web._endpoints import Endpoints, path_below
 from plugkeep.web._failures import tell
 from plugkeep.web._limits import Limited, check_limit, refuse_head
 
 if TYPE_CHECKING:
-    from plugkeep.routing import RouteEntry, RouteTable
+    from plugkeep.routing import RouteTable
     from plugkeep.web import Authorize, States
 
 log = logging.getLogger("plugkeep.web")
@@ -141,7 +143,8 @@ class _TableRoute(BaseRoute):
         self._check_running(entry.plugin)
         if scope["method"] == "HEAD":
             send = _without_body(send)
-        await _guard(entry.plugin, str(entry.route), self._serve, scope, receive, send)
+        known = None if entry.route.permissions else self._endpoints.known(entry)
+        await _guard(entry.plugin, known or self._serve, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry: RouteEntry = scope["plugkeep"]
@@ -207,13 +210,14 @@ class _TableRoute(BaseRoute):
         raise HTTPException(403, f"needs permission: {', '.join(permissions)}")
 
 
-async def _hand_over(mount: Mount, scope: Scope, receive: Receive, send: Send) -> None:
+def _hand_over(
+    mount: Mount, scope: Scope, receive: Receive, send: Send
+) -> Coroutine[Any, Any, None]:
     """Leave a request to an application."""
     below = {**scope, "root_path": scope.get("root_path", "") + mount.path}
     for key in _OURS:
         below.pop(key, None)
-    what = f"{scope.get('method', 'WebSocket')} {scope['path']}"
-    await _guard(mount.plugin, what, mount.application, below, receive, send)
+    return _guard(mount.plugin, mount.application, below, receive, send)
 
 
 async def _refuse_websocket(
@@ -240,16 +244,20 @@ class _Sending:
         self.limited = receive if isinstance(receive, Limited) else None
         self.is_begun = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         """See ASGI."""
         if self.limited is not None and self.limited.is_exceeded and not self.is_begun:
-            return  # whatever it makes of that, the client is told why
+            return _nothing()  # whatever it makes of that, the client is told why
         self.is_begun = True
-        await self._send(message)
+        return self._send(message)
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _guard(
-    plugin: str | None, what: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    plugin: str | None, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Run `app`; what a plugin raises is logged with its name and harms nobody else.
 
@@ -265,12 +273,20 @@ async def _guard(
         if _is_from_outside(error):
             raise
         _refuse_for(error, sending)
+        what = _what(scope)
         if tell(what, plugin, error):
             return
         if sending.is_begun or scope["type"] == "websocket":
             _break_off(what, error)
         else:
             await _failure(plugin, error)(scope, receive, send)
+
+
+def _what(scope: Scope) -> str:
+    """Return how a request is called in the log."""
+    if isinstance(entry := scope.get("plugkeep"), RouteEntry):
+        return str(entry.route)
+    return f"{scope.get('method', 'WebSocket')} {scope['path']}"
 
 
 def _refuse_for(error: BaseException | None, sending: _Sending) -> None:

@@ -29,6 +29,10 @@ class Endpoints:
         # Weak: what has left the table must not live on here.
         self._apps: WeakKeyDictionary[RouteEntry, ASGIApp] = WeakKeyDictionary()
 
+    def known(self, entry: RouteEntry) -> ASGIApp | None:
+        """Return what answers the requests for a route; None: that has not been made yet."""
+        return self._apps.get(entry)
+
     def find(self, entry: RouteEntry) -> ASGIApp:
         """Return what answers the requests for a route."""
         app = self._apps.get(entry)
@@ -41,10 +45,13 @@ class Endpoints:
         if isinstance(handler, RemoteHandler):
             return handler.application
 
-        async def endpoint(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
+            return _response(await handler(request), route)
+
+        async def answer_apart(request: Request) -> Response:
             return _response(await self.call(plugin, handler, request), route)
 
-        app = request_response(endpoint)
+        app = request_response(answer if _is_async(handler) else answer_apart)
         for middleware in reversed(entry.route.middleware):
             app = _wrap(middleware, app)
         return app
@@ -98,6 +105,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def path_below(scope: Scope) -> str:
     """Return the path below where the application is mounted."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
+    if not (root := scope.get("root_path")):
+        return path
     below = path.removeprefix(root)
     return below if not below or below.startswith("/") else path

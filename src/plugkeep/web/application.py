@@ -61,9 +61,9 @@ class Offered:
             self._executor.shutdown(wait=False)
 
     async def serve(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request. The lifespan's state is part of its scope."""
-        below = {**scope, "state": {**scope.get("state", {}), **self.state}}
-        await self.application(below, receive, send)
+        """Answer a request, whose scope is its own. The lifespan's state becomes part of that."""
+        scope["state"] = {**scope.get("state", {}), **self.state}
+        await self.application(scope, receive, send)
 
     def _as_asgi(self, application: Any) -> Any:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, count, islice, repeat
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -81,6 +81,15 @@ class Apart(Struct):
 
 #: What is to be sent: a line or frame, and the buffers that follow it on the socket.
 Sending = tuple[bytes | bytearray, Sequence[Apart]]
+
+
+class StreamCall(Protocol):
+    """A call of the other end's that wants a stream."""
+
+    @property
+    def id(self) -> Id: ...
+    @property
+    def credit(self) -> int: ...
 
 
 class Flow:
@@ -163,6 +172,22 @@ class Connection:
         self.calls[number] = waiter
         return number, sending
 
+    def quick_stream(
+        self, method: str, params: dict[str, Any], waiter: Any, credit: int
+    ) -> tuple[int, bytes] | None:
+        """Return what `request` does, for `params` that hold nothing which needs a look inside.
+
+        None where they cannot be encoded: `request` tells why. For codecs of level 2.
+        """
+        assert isinstance(self.codec, Frames)  # noqa: S101  # see above
+        number = next(self.numbers)
+        frame = self.codec.quick_stream(number, method, params, credit)
+        if frame is None:
+            return None
+        self._flows[number] = Flow(credit)
+        self.calls[number] = waiter
+        return number, frame
+
     def grant(self, number: Id, amount: int) -> Sending | None:
         """Take `amount` more chunks of a stream; None where it is over already."""
         flow = self._flows.get(number)
@@ -188,11 +213,9 @@ class Connection:
         flow = self.serving.get(number)
         return flow.left if flow else 0
 
-    def answer(self, number: Id, result: Any, *, as_is: bool = False) -> Sending:
+    def answer(self, number: Id, result: Any) -> Sending:
         """Return what is to be sent as the result. Raises UnsendableValueError; answer otherwise,
         then.
-
-        `as_is`: whoever answers knows that `result` holds nothing that needs a look inside.
         """
         quick = self._quick_answer(number, result)
         if quick is not None:
@@ -200,12 +223,24 @@ class Connection:
             return quick, ()
         message = Message(number)
         try:
-            message.result, buffers = (result, []) if as_is else self._pack(result)
+            message.result, buffers = self._pack(result)
             sending = self._with_buffers(message, buffers)
         except m.UNENCODABLE as error:
             raise UnsendableValueError(f"the result {why(self.codec, result, error)}") from None
         del self.serving[number]
         return sending
+
+    def answer_as_is(self, number: Id, result: Any) -> Sending:
+        """Do what `answer` does, for a result that holds nothing which needs a look inside.
+
+        For codecs of level 2.
+        """
+        assert isinstance(self.codec, Frames)  # noqa: S101  # see above
+        frame = self.codec.quick_result(number, result)
+        if frame is None:
+            return self.answer(number, result)
+        del self.serving[number]
+        return frame, ()
 
     def refuse(self, number: Id | None, code: int, text: str, data: Any = UNSET) -> Sending:
         """Return what is to be sent as the reason why there is no result.
@@ -269,6 +304,15 @@ class Connection:
             return []
         self.serving.update(ids)
         return requests
+
+    def take_streams(self, requests: Sequence[StreamCall]) -> bool:
+        """Owe an answer to each of these calls, which want streams; False: some id is in use."""
+        ids = set(map(_id_of, requests))
+        if len(ids) != len(requests) or not ids.isdisjoint(self.serving):
+            return False
+        for request in requests:
+            self.serving[request.id] = Flow(request.credit)
+        return True
 
     def give_up_all(self, numbers: Iterable[Id]) -> None:
         """Do what `give_up` does for each of these, which are calls under way."""

@@ -28,6 +28,7 @@ from plugkeep.wire.messages import (
     Message,
     PlainAnswer,
     PlainRequest,
+    StreamRequest,
     shortened,
 )
 from plugkeep.wire.series import SERIES, ids_and_results, plain_ones, spelt_out
@@ -144,6 +145,12 @@ class Frames:
         except UNENCODABLE:
             return None
 
+    def quick_stream(
+        self, number: int, method: str, params: dict[str, Any], credit: int
+    ) -> bytes | None:
+        """Return a request for a stream as a frame; None where `params` cannot be encoded."""
+        return self._quick(StreamRequest(number, method, params, credit))
+
     def join(self, frames: Collection[bytes]) -> bytes:
         """Return frames of one message each in one piece: as a batch where that is agreed to."""
         size = sum(map(len, frames))  # more than a batch needs, for it has one header
@@ -167,6 +174,10 @@ class Frames:
             return _HEADERS[len(body)] + body if len(body) < self._short else self._framed(body)
         except UNENCODABLE:
             return None
+
+    def quick_result(self, number: Id, result: Any) -> bytes | None:
+        """Return an answer as a frame, whose result needs no look inside; None: it is too much."""
+        return self._quick(PlainAnswer(number, result))
 
     def _quick(self, message: Any) -> bytes | None:
         try:
@@ -247,15 +258,19 @@ class Frames:
 
     def plain_requests(self, data: bytes) -> list[PlainRequest]:
         """Return the requests that `data` is, if it is nothing else, in whole frames; else none."""
-        return self._plain_ones(data, self._decode_request, self._decode_requests)
+        return self.only(data, self._decode_request, self._decode_requests)
 
     def plain_answers(self, data: bytes) -> list[PlainAnswer]:
         """Return the answers that `data` is, in the manner of `plain_requests`."""
-        return self._plain_ones(data, self._decode_answer, self._decode_answers)
+        return self.only(data, self._decode_answer, self._decode_answers)
 
-    def _plain_ones(
+    def only(
         self, data: bytes, decode: Callable[[bytes], Any], decode_batch: Callable[[bytes], Any]
     ) -> list[Any]:
+        """Return the messages that `data` is, in whole frames, if `decode` takes all; else none.
+
+        Nothing has happened, then: `receive` it. `decode_batch` does the same for a batch.
+        """
         found: list[Any] = []
         position, end = 0, len(data)
         if self._partial or self.wanted:

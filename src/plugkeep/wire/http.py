@@ -83,16 +83,6 @@ def pack_scope(scope: Mapping[str, Any]) -> dict[str, Any]:
     return packed
 
 
-def unpack_scope(packed: dict[str, Any]) -> dict[str, Any]:
-    """Return the scope that `packed` stands for. Raises KeyError, TypeError or ValueError."""
-    scope = dict(packed)
-    scope["headers"] = list(map(tuple, scope["headers"]))
-    for key in ("client", "server"):
-        if (address := scope.get(key)) is not None:
-            scope[key] = tuple(address)
-    return scope
-
-
 def is_plain(value: object) -> bool:
     """Say whether `value` is data, all the way down, as JSON has it."""
     kind = type(value)

@@ -100,6 +100,15 @@ class PlainRequest(
     deadline_ms: int | UnsetType = UNSET
 
 
+class StreamRequest(Struct, tag_field="jsonrpc", tag="2.0", gc=False):
+    """A request for a stream, with named arguments that hold nothing which needs a look inside."""
+
+    id: int
+    method: str
+    params: dict[str, Any]
+    credit: int
+
+
 class PlainAnswer(Struct, tag_field="jsonrpc", tag="2.0", forbid_unknown_fields=True, gc=False):
     """What most answers are: a result, and nothing else."""
 
