@@ -142,9 +142,9 @@ async def forwarding_by_aiohttp(listener: socket.socket, upstream: str) -> None:
 def uvicorn(app: Any, descriptor: int) -> None:
     import uvicorn
 
-    # h11 is what plugkeep[serve] installs. Between rounds a proxy's connections are idle: one that
-    # the server closes as the proxy takes it up again would end the measurement.
-    options = {"http": "h11", "loop": "uvloop", "timeout_keep_alive": 600}
+    # httptools is what plugkeep[serve] installs. Between rounds a proxy's connections are idle: one
+    # that the server closes just as the proxy takes it up again would end the measurement.
+    options = {"http": "httptools", "loop": "uvloop", "timeout_keep_alive": 600}
     uvicorn.run(app, fd=descriptor, log_level="error", **options)
 
 

@@ -101,7 +101,7 @@ def serve(paths: list[str]) -> None:
         for path, app in zip(paths, (host.asgi(), bare), strict=True):
             sock = socket.socket(socket.AF_UNIX)
             sock.bind(path)
-            config = uvicorn.Config(app, http="h11", log_level="warning", access_log=False)
+            config = uvicorn.Config(app, log_level="warning", access_log=False)
             servers.append((uvicorn.Server(config), sock))
         tasks = [asyncio.create_task(server.serve([sock])) for server, sock in servers]
         while not all(server.started for server, _ in servers):  # noqa: ASYNC110  # it has no event

@@ -14,10 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from plugkeep.wire.connection import Apart, Connection
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer, Cancel, Chunk, Credit, Dropped, Request
 from plugkeep.wire.frames import Frames
 from plugkeep.wire.ndjson import Ndjson
+from plugkeep.wire.sending import Apart
 from plugkeep.wire.values import unpack
 
 CODECS: dict[str, Any] = {"lines": Ndjson, "json": lambda: Frames("json"), "msgpack": Frames}

@@ -17,7 +17,7 @@ from plugkeep.channel.outbox import Outbox
 from plugkeep.channel.waiters import LEADER
 from plugkeep.errors import PluginError, ProtocolViolationError
 from plugkeep.signals import SignalsHeld
-from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import (
     Answer,
     Cancel,
@@ -35,6 +35,7 @@ from plugkeep.wire.events import (
 from plugkeep.wire.frames import Frames
 from plugkeep.wire.messages import Id, Message, PlainAnswer
 from plugkeep.wire.ndjson import Noise
+from plugkeep.wire.sending import Sending
 
 if TYPE_CHECKING:
     from plugkeep.channel.apart import Receiver

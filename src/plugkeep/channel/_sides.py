@@ -29,6 +29,8 @@ HIGH_WATER: Final = 1024 * 1024
 _FEW: Final = 2
 #: So many are gathered at most.
 _MANY: Final = 256
+#: So many calls for streams: what they ask for takes long enough to begin with the first ones.
+_STREAMS: Final = 8
 #: So many calls are answered at once, without the loop's taking a turn, one after the other.
 _IN_A_ROW: Final = 32
 #: Not more bytes than this.
@@ -210,6 +212,8 @@ class Side:
             return self.open_in_full(method, (), params, waiter, credit=credit, as_is=True)
         number, frame = opened
         self._dispatch(number, frame)
+        if len(self._gathered) >= _STREAMS:
+            self.write()
         self._check(number)
         return number
 

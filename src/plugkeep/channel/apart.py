@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from plugkeep.channel import _memory
-from plugkeep.wire.connection import Apart
 from plugkeep.wire.frames import Wanted
+from plugkeep.wire.sending import Apart
 
 #: Capacity of the socket, in bytes. With the system's own, two ends on two cores wait for one
 #: another most of the time.

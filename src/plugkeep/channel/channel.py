@@ -27,9 +27,10 @@ from plugkeep.channel.peer import Peer
 from plugkeep.channel.waiters import LEADER, AnyWaiter, Waiter
 from plugkeep.errors import CallTimeoutError, PluginError, ProtocolViolationError
 from plugkeep.signals import SignalsHeld
-from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
 from plugkeep.wire.messages import Id, PlainAnswer
+from plugkeep.wire.sending import Sending
 
 __all__ = ["READ_SIZE", "Channel", "Peer", "serving"]
 

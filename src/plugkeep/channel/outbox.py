@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from plugkeep.channel.apart import rest_of, send_some
 from plugkeep.signals import SignalsHeld
-from plugkeep.wire.connection import Apart, Sending
+from plugkeep.wire.sending import Apart, Sending
 
 if TYPE_CHECKING:
     from plugkeep.channel.ends import Ends

@@ -39,7 +39,8 @@ class LoopThread:
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself forgets them
         self._stop_asked: asyncio.Future[Ended] | None = None
         self._is_over = False
-        self._side: Side | None = None  # while the loop reads what the host says
+        #: The loop's at the channel, while it reads what the host says.
+        self.side: Side | None = None
         self._thread = threading.Thread(target=self._run, name="plugkeep-loop", daemon=True)
         self._thread.start()
 
@@ -112,8 +113,8 @@ class LoopThread:
         channel = self._runner.channel
         channel.takes = takes
         os.set_blocking(channel.ends.read, False)
-        self._side = side_of(channel)
-        self._side.enter()
+        self.side = side_of(channel)
+        self.side.enter()
         self._runner.is_led = True
         channel.have_main_do(nothing)  # it reads now, and hands over to the loop
 
@@ -140,10 +141,10 @@ class LoopThread:
             log.exception("a task has ended the event loop, which goes on")
 
     async def _finish(self) -> None:
-        if self._side is not None:
+        if self.side is not None:
             self._runner.is_led = False
-            self._side.leave()
-            self._side.stop()
+            self.side.leave()
+            self.side.stop()
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()

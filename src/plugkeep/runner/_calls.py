@@ -16,8 +16,8 @@ from plugkeep.wire.events import Request
 
 if TYPE_CHECKING:
     from plugkeep.runner.runner import Runner
-    from plugkeep.wire.connection import Sending
     from plugkeep.wire.messages import Id
+    from plugkeep.wire.sending import Sending
 
 
 def nothing() -> None:

@@ -21,8 +21,9 @@ from plugkeep.channel.io_thread import IoThread
 from plugkeep.channel.waiters import NOBODY, Waiter
 from plugkeep.current import served
 from plugkeep.errors import UnsendableValueError
-from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.messages import PING, Id, PlainAnswer
+from plugkeep.wire.sending import Sending
 
 if TYPE_CHECKING:
     from plugkeep.errors import PluginError

@@ -22,9 +22,10 @@ from plugkeep.errors import (
 from plugkeep.runner._calls import Call, nothing, whole
 from plugkeep.runner._channel import MOST_HELD
 from plugkeep.runner._streams import MainStream, stream_here
-from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Request
 from plugkeep.wire.messages import Code, PlainAnswer, PlainRequest
+from plugkeep.wire.sending import Sending
 
 if TYPE_CHECKING:
     from plugkeep.channel.exposed import ExposedMethod

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from plugkeep.channel.exposed import ExposedMethod
     from plugkeep.runner._calls import Call
     from plugkeep.runner._service import Service
-    from plugkeep.wire.connection import Sending
+    from plugkeep.wire.sending import Sending
 
 #: So many values are sent before it is another call's turn.
 _AT_ONCE: Final = 32

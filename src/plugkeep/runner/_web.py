@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from plugkeep.routing import RouteEntry
     from plugkeep.runner.runner import Runner
     from plugkeep.web._endpoints import Endpoints
+    from plugkeep.wire.sending import Sending
 
 #: Plain handlers of routes run on so many threads.
 _THREADS = 40
+
+
+#: With more requests under way the answers are gathered, so many at most.
+_FEW = 2
+_AT_ONCE = 8
 
 
 class Web:
@@ -116,10 +122,21 @@ class Web:
         exchange = Exchange(runner, call, self._held, params)
         loop = runner.service.loop
         call.nudge = lambda: loop.soon(exchange.nudge)
+        call.send = self._send
         runner.calls[call.id] = call
         serving = self._serve(exchange, app, scope)
         exchange.task = asyncio.get_running_loop().create_task(serving, context=Context())
         self._exchanges.add(exchange)
+
+    def _send(self, sending: Sending) -> None:
+        """Send an answer; where there will be more in a moment, together with those."""
+        channel = self._runner.channel
+        side = self._runner.service.loop.side
+        if side is None or len(self._exchanges) <= _FEW:
+            channel.post(sending)
+        else:
+            channel.outbox.put(sending)
+            side.see_to_it(gathers=len(channel.outbox) < _AT_ONCE)
 
     def _refuse(self, number: Id, error: ValueError) -> None:
         failure = Failure(Code.INVALID_PARAMS, f"this is no request of HTTP: {error}", None)

@@ -40,12 +40,13 @@ from plugkeep.runner._output import Output
 from plugkeep.runner._service import ABOUT_TO_STOP, Service
 from plugkeep.runner._wire import Wire
 from plugkeep.wire import messages as m
-from plugkeep.wire.connection import Connection, Sending
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Log, Notification, Request
 from plugkeep.wire.frames import HEADER, Frames
 from plugkeep.wire.http import HTTP
 from plugkeep.wire.messages import Code, Id
 from plugkeep.wire.ndjson import Ndjson, Noise
+from plugkeep.wire.sending import Sending
 
 #: Calls, each within the one before, to this depth.
 MOST_DEEP: Final = 32

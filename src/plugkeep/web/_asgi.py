@@ -215,8 +215,9 @@ def _hand_over(
 ) -> Coroutine[Any, Any, None]:
     """Leave a request to an application."""
     below = {**scope, "root_path": scope.get("root_path", "") + mount.path}
-    for key in _OURS:
-        below.pop(key, None)
+    if not _OURS.isdisjoint(below):
+        for key in _OURS:
+            below.pop(key, None)
     return _guard(mount.plugin, mount.application, below, receive, send)
 
 
@@ -233,7 +234,7 @@ async def _refuse_websocket(
 
 
 #: Members of a scope that are the table's router's, and not for an application below it.
-_OURS = ("plugkeep", "router", "endpoint", "path_params", "starlette.exception_handlers")
+_OURS = frozenset({"plugkeep", "router", "endpoint", "path_params", "starlette.exception_handlers"})
 
 
 class _Sending:
@@ -266,7 +267,8 @@ async def _guard(
     sending = _Sending(send, receive)
     try:
         await app(scope, receive, sending)
-        _refuse_for(None, sending)
+        if not sending.is_begun:
+            _refuse_for(None, sending)
     except HTTPException:
         raise
     except BaseException as error:  # sys.exit() in a handler must not end the host

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, count, islice, repeat
 from operator import attrgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -37,74 +37,17 @@ from plugkeep.wire.events import (
     Request,
     Stop,
 )
-from plugkeep.wire.frames import Frames, Via
+from plugkeep.wire.flow import Flow, StreamCall
+from plugkeep.wire.frames import Frames
 from plugkeep.wire.messages import ErrorObject, Id, Message, shortened
 from plugkeep.wire.ndjson import Ndjson, Noise
+from plugkeep.wire.sending import INLINE, MEMORY, Apart, Sending
 from plugkeep.wire.values import pack_params, unpack, unpack_params
 
-__all__ = [
-    "Answer",
-    "Apart",
-    "Cancel",
-    "Chunk",
-    "Connection",
-    "Credit",
-    "Dropped",
-    "Event",
-    "Log",
-    "Notification",
-    "Progress",
-    "Refusal",
-    "Request",
-    "Sending",
-    "Stop",
-]
-
-#: Buffers up to this size travel in the frame, those from the next on as a memory file, all
-#: between on the socket.
-INLINE: Final = 32 * 1024
-MEMORY: Final = 32 * 1024 * 1024
 #: Nobody waits for longer, and no clock counts further: what is more is cut to it.
 LONGEST_MS: Final = 10**12
 
 Codec = Ndjson | Frames
-
-
-class Apart(Struct):
-    """A buffer that is to be sent on the socket, right after the frame that announces it."""
-
-    buffer: memoryview
-    via: Via
-    #: The memory file that it is to be written to, as `Connection.reserve` has given it.
-    file: Any = None
-
-
-#: What is to be sent: a line or frame, and the buffers that follow it on the socket.
-Sending = tuple[bytes | bytearray, Sequence[Apart]]
-
-
-class StreamCall(Protocol):
-    """A call of the other end's that wants a stream."""
-
-    @property
-    def id(self) -> Id: ...
-    @property
-    def credit(self) -> int: ...
-
-
-class Flow:
-    """The credit of one stream. Each number is written by one side only, so no lock is needed."""
-
-    __slots__ = ("granted", "used")
-
-    def __init__(self, granted: int) -> None:
-        self.granted = granted
-        self.used = 0
-
-    @property
-    def left(self) -> int:
-        """How many chunks more there may be."""
-        return self.granted - self.used
 
 
 class Connection:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from plugkeep import CallTimeoutError, InvalidArgumentsError, ProcessExitedError, isolate
-from plugkeep.wire.connection import INLINE, MEMORY
+from plugkeep.wire.sending import INLINE, MEMORY
 from plugkeep.wire.values import APART
 
 MIB = 1024 * 1024

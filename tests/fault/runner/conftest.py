@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from plugkeep.wire.connection import Connection, Request
-from plugkeep.wire.events import Answer, Chunk, Log, Progress
+from plugkeep.wire.connection import Connection
+from plugkeep.wire.events import Answer, Chunk, Log, Progress, Request
 from plugkeep.wire.frames import Frames
 from plugkeep.wire.ndjson import Ndjson
 

@@ -24,9 +24,9 @@ from plugkeep.channel.apart import Receiver, reserve, socket_pair
 from plugkeep.channel.ends import Ends
 from plugkeep.channel.outbox import Outbox
 from plugkeep.errors import ProtocolViolationError
-from plugkeep.wire.connection import Apart
 from plugkeep.wire.frames import Wanted
 from plugkeep.wire.fresh import LARGE, copied, fresh
+from plugkeep.wire.sending import Apart
 
 MIB = 1024 * 1024
 SEALED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -483,7 +483,7 @@ def test_the_socket_has_room() -> None:
 
 def test_memory_files_are_left_to_what_needs_them() -> None:
     """Buffers up to some size are had by malloc, again and again, at less than any file costs."""
-    from plugkeep.wire.connection import MEMORY
+    from plugkeep.wire.sending import MEMORY
 
     assert MEMORY == LARGE
     assert apart.CAPACITY <= MIB

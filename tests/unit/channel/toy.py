@@ -20,10 +20,11 @@ from plugkeep.channel.channel import Channel
 from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import borrow, give_back
 from plugkeep.errors import PluginError, ProcessExitedError, ProtocolViolationError
-from plugkeep.wire.connection import Apart, Connection
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Cancel, Credit, Request
 from plugkeep.wire.frames import Frames
 from plugkeep.wire.ndjson import Ndjson
+from plugkeep.wire.sending import Apart
 
 # --- the child --------------------------------------------------------------------------------
 

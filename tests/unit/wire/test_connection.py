@@ -11,7 +11,7 @@ import pytest
 from msgspec import UNSET
 
 from plugkeep.errors import ProtocolViolationError, UnsendableValueError
-from plugkeep.wire.connection import Apart, Connection
+from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import (
     Answer,
     Cancel,
@@ -28,6 +28,7 @@ from plugkeep.wire.events import (
 from plugkeep.wire.frames import HEADER_SIZE, Frames, Wanted
 from plugkeep.wire.messages import Code
 from plugkeep.wire.ndjson import Ndjson, Noise
+from plugkeep.wire.sending import Apart
 from plugkeep.wire.values import unpack, unpack_arguments
 
 CODECS: dict[str, Any] = {
