@@ -51,7 +51,7 @@ class Async(Plain):
 
 import plugkeep.host.running
 from plugkeep.host import Host
-plugkeep.host.running.SETTLE = SECONDS
+plugkeep.host.running.SETTLE, plugkeep.host.running.LATE = SECONDS
 host = Host()
 for plugin in PLUGINS: host.registry.register(plugin)
 before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
@@ -66,9 +66,9 @@ say(*(host.registry.state(name) for name in host.registry))
 class Running:
     """The program, and what it has said."""
 
-    def __init__(self, plugins, options="{}", settle=0, **popen):
+    def __init__(self, plugins, options="{}", settle=0, late=0.01, **popen):
         code = PROGRAM.replace("PLUGINS", plugins).replace("OPTIONS", options)
-        code = code.replace("SECONDS", str(settle))
+        code = code.replace("SECONDS", f"{settle}, {late}")
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             **popen,
@@ -245,6 +245,18 @@ def test_a_plugin_that_swallows_the_signal_cannot_keep_the_host_from_stopping(ru
         "handlers are back",
         "stopped stopped",
     ]
+
+
+def test_a_start_that_was_given_up_and_succeeds_late_is_stopped_before_the_end(run, until_asleep):
+    late = "Plain('b', 'say(\"hanging\"); sys.stdin.readline()')"
+    running = run(f"Plain('a'), {late}, Async('c')", late=PATIENCE, stdin=subprocess.PIPE)
+    running.until("hanging")
+    until_asleep(running.process.pid)
+    running.send(signal.SIGINT)
+    running.until("stop a")
+    running.process.stdin.write("go on\n")
+    running.process.stdin.flush()
+    assert running.rest()[0] == "stop b"
 
 
 def test_signals_need_the_main_thread():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from plugkeep.errors import LifecycleError, PluginError
-from plugkeep.events import Failed, StartFailed, StartSkipped, StopFailed
+from plugkeep.events import Failed, LateReturn, StartFailed, StartSkipped, StopFailed
 from plugkeep.host.drivers import Driver, driving
 from plugkeep.lifecycle import UP
 
@@ -29,6 +29,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds in which several signals count as one. Whoever ends a process often signals both it and
 #: its group (`timeout`, shells, service managers); a person who insists takes longer.
 SETTLE = 0.5
+#: Seconds that a start or stop which was given up has left for returning after all, at the end.
+LATE = 2.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -123,6 +125,7 @@ def run(
             pass
         finally:
             _stop(driver, signals)
+            _await_unreturned(registry, signals)
     return failures
 
 
@@ -176,6 +179,24 @@ def _stop(driver: Driver, signals: Interrupts) -> None:
         except Interrupted:
             continue
         return
+
+
+def _await_unreturned(registry: Registry, signals: Interrupts) -> None:
+    """Wait a moment for what was given up: a start that succeeds late is stopped, and clears up."""
+    returned = threading.Event()
+    unsubscribe = registry.subscribe(
+        lambda event: returned.set() if isinstance(event, LateReturn) else None
+    )
+    end = time.monotonic() + LATE
+    try:
+        signals.armed = True
+        while registry.unreturned() and returned.wait(max(end - time.monotonic(), 0)):
+            returned.clear()
+        signals.armed = False
+    except Interrupted:
+        pass
+    finally:
+        unsubscribe()
 
 
 def _any_up(registry: Registry) -> bool:

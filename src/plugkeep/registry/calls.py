@@ -134,16 +134,24 @@ def explain(step: Step, entry: Entry, cause: BaseException) -> PluginError:
     """Return an error that names the plugin and has `cause` as its cause."""
     if isinstance(cause, AsyncPluginError):
         return cause
-    reason = str(cause) or "no message"
-    hint = ""
-    if isinstance(cause, TypeError) and "argument" in reason and _raised_by_the_call(cause):
-        hint = f"; {step.method}() takes no arguments but self"
+    reason = _reason(step, cause)
     error = step.error(
-        f"plugin {entry.name!r} failed to {step.method}: {type(cause).__name__}: {reason}{hint}",
-        plugin=entry.name,
+        f"plugin {entry.name!r} failed to {step.method}: {reason}", plugin=entry.name
     )
     error.__cause__ = cause
     return error
+
+
+def _reason(step: Step, cause: BaseException) -> str:
+    text, kind = str(cause), type(cause).__name__
+    if isinstance(cause, KeyboardInterrupt):
+        return f"it was interrupted{f' by {text}' if text else ''}"
+    if kind == "CancelledError":  # asyncio's, whose texts are about tasks
+        return "it was cancelled meanwhile"
+    hint = ""
+    if isinstance(cause, TypeError) and "argument" in text and _raised_by_the_call(cause):
+        hint = f"; {step.method}() takes no arguments but self"
+    return f"{kind}: {text or 'no message'}{hint}"
 
 
 def _raised_by_the_call(cause: BaseException) -> bool:

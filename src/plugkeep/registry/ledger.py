@@ -269,6 +269,13 @@ class Ledger:
             entry.busy = False
         self.emit("LateReturn", entry.name, duration, error)
 
+    def unreturned(self) -> list[str]:
+        """Return those whose start or stop was given up, and has not returned so far."""
+        during = (START.during, STOP.during)
+        with self._lock:
+            entries = list(self.entries.values())
+            return [each.name for each in entries if each.busy and each.state not in during]
+
     def limit(self, step: Step, entry: Entry) -> float | None:
         """Return the seconds that `step` may take: the plugin's own, else the registry's.
 

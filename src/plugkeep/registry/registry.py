@@ -139,6 +139,10 @@ class Registry:
         """Return where a plugin is in its life; PluginNotFoundError for an unknown name."""
         return self._ledger.find(name).state
 
+    def unreturned(self) -> list[str]:
+        """Return those whose start or stop was given up, and has not returned so far."""
+        return self._ledger.unreturned()
+
     def requirements(self) -> Mapping[str, Sequence[str]]:
         """Return what each plugin requires, in order of registration."""
         return self._ledger.requirements()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 WIRE = "PLUGKEEP_WIRE"
 WIRE_FDS = "PLUGKEEP_WIRE_FDS"
 
-#: Starts a process, or raises LaunchError. The seam for other places where one may run.
-Launch = Callable[[], Process]
+#: Starts a process, until so late on the monotonic clock, or raises LaunchError. The seam for other
+#: places where one may run.
+Launch = Callable[[float], Process]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +48,33 @@ class Command:
     #: Whether a fork of a warm interpreter does as well: it is our runner, in this very Python.
     forks: bool = False
 
-    def launch(self) -> Process:
+    def launch(self, deadline: float = math.inf) -> Process:
         """Start it in a session of its own, so that Ctrl-C in the host's terminal spares it.
 
-        Raises LaunchError, and ProgramNotFoundError where there is no such program.
+        Raises LaunchError, also where that has not been done by `deadline`, and
+        ProgramNotFoundError where there is no such program.
         """
         from plugkeep.sandbox.keeper.client import keeper
 
-        if self.forks and (forked := self._forked()):
+        if self.forks and (forked := self._forked(deadline)):
             return forked
         program = self._find() if "/" not in self.path else self.path
-        return self._launched(program, lambda order: keeper().launch(order))
+        return self._launched(program, lambda order: keeper().launch(order), deadline)
 
-    def _forked(self) -> Process | None:
+    def _forked(self, deadline: float) -> Process | None:
         """Have it forked; None: that cannot be, and the log says why."""
         from plugkeep.sandbox.keeper.zygote import NoFork, fork
 
         try:
-            return self._launched(self.path, fork)
+            return self._launched(self.path, fork, deadline)
         except NoFork as reason:
             text = "plugin %r is started in a fresh interpreter, not by a fork: %s"
             logging.getLogger("plugkeep.sandbox").info(text, self.plugin, reason)
             return None
 
-    def _launched(self, program: str, launch: Callable[[Order], Launched]) -> Process:
+    def _launched(
+        self, program: str, launch: Callable[[Order], Launched], deadline: float
+    ) -> Process:
         from plugkeep.sandbox.keeper.kept import KeptProcess
 
         with ExitStack() as ours, ExitStack() as theirs:
@@ -80,7 +85,7 @@ class Command:
                 wire, passed = _wire(ours, theirs) if self.wire > 1 else (None, ())
                 environment = self._environment(len(passed))
                 ends = (child_in, child_out, child_err, *passed)
-                launched = launch(Order(program, self.args, environment, self.cwd, ends))
+                launched = launch(Order(program, self.args, environment, self.cwd, ends, deadline))
                 process = KeptProcess(launched, stdin, stdout, stderr, wire)
             except LaunchError:
                 raise

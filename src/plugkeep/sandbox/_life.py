@@ -83,6 +83,7 @@ class Life:
         self,
         plugin: str,
         launch: Launch,
+        deadline: float,
         *,
         offered: int = 0,
         frames_only: bool = False,
@@ -101,7 +102,7 @@ class Life:
         self._launched = time.time()
         self._ready: float | None = None  # when it has said so,
         self._started: float | None = None  # and when its own start had returned
-        self._process = process = launch()
+        self._process = process = launch(deadline)
         self._stdin: int | None = process.stdin
         self._stdout = Output(plugin, "stdout", process.stdout)
         self._stderr = Output(plugin, "stderr", process.stderr)

@@ -42,6 +42,8 @@ class Order:
     #: None: where this process is.
     cwd: str | None
     descriptors: Sequence[int]
+    #: When it is too late, on the monotonic clock.
+    deadline: float = math.inf
 
 
 class Process(Source, Protocol):

@@ -272,6 +272,7 @@ class Sandbox(Calls):
             life = self._life = Life(
                 self.name,
                 self._command.launch,
+                deadline,
                 offered=self.wire,
                 frames_only=self._command.frames_only,
                 grants=self._grants,

@@ -46,6 +46,9 @@ class Lifespan:
             self._task.cancel()
             raise
         if answer is not None and answer["type"] == "lifespan.startup.failed":
+            # It should end by itself now; nobody will ever ask it to.
+            await asyncio.wait({self._task}, timeout=_GRACE)
+            self._task.cancel()
             raise self._failed("startup", answer)
 
     async def shutdown(self) -> None:

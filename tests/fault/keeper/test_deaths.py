@@ -116,6 +116,29 @@ def test_a_keeper_that_dies_while_it_launches_is_an_error(run_host: RunHost) -> 
     assert said.endswith("another\n")
 
 
+def test_a_keeper_that_stands_still_does_not_hold_up_a_start_beyond_its_limit(
+    run_host: RunHost,
+) -> None:
+    said = run_host(
+        """
+        sandbox = ExecSandbox("sh", "-c", OBEY, start_timeout=0.3)
+        with sandbox:
+            pass
+        os.kill(keeper(), signal.SIGSTOP)
+        try:
+            sandbox.start()
+        except Exception as error:
+            say(type(error).__name__, error)
+        os.kill(keeper(), signal.SIGCONT)
+        with sandbox:
+            say("goes on")
+        """
+    )
+    assert "LaunchError" in said
+    assert "no plugin was launched within 0." in said
+    assert said.endswith("goes on\n")
+
+
 def test_the_keeper_is_not_ended_by_what_ends_a_whole_service(run_host: RunHost) -> None:
     said = run_host(
         """

@@ -74,6 +74,15 @@ def test_a_startup_that_fails(step: str, pattern: str, make: Make) -> None:
     assert re.search(pattern, asyncio.run(started(make(startup=step))), re.DOTALL)
 
 
+@pytest.mark.parametrize("kind", ["in-process"], indirect=True)
+def test_what_waits_on_after_its_startup_has_failed_is_ended(make: Make) -> None:
+    async def main() -> set[str]:
+        await started(make(startup="fail without a word"))
+        return {task.get_name() for task in asyncio.all_tasks()}
+
+    assert "plugkeep-lifespan-live" not in asyncio.run(main())
+
+
 def test_a_startup_that_hangs(make: Make) -> None:
     problems = asyncio.run(started(make(start=1.0, startup="hang")))
     assert "live" in problems

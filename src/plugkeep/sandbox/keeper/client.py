@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
@@ -82,7 +83,7 @@ class Keeper:
     def ask(self, order: Order, send: Callable[[Sequence[int]], object]) -> Launched:
         """Have `send` send descriptors: the report's, the order's, the folder's, the child's own.
 
-        Raises OSError as `launch` does, and Unanswered.
+        Raises OSError as `launch` does, LaunchError where it is too late, and Unanswered.
         """
         with ExitStack() as stack:
             folder = os.open(order.cwd or "/proc/self/cwd", os.O_PATH | os.O_DIRECTORY)
@@ -94,7 +95,7 @@ class Keeper:
             try:
                 send((theirs.fileno(), body, folder, *order.descriptors))
                 theirs.close()
-                return self._introduced(ours)
+                return self._introduced(ours, order.deadline)
             except BaseException:
                 ours.close()  # where something has been launched, that is killed
                 raise
@@ -103,18 +104,26 @@ class Keeper:
         """Have it listen there for processes that others make, and become the parent of those."""
         self._say(b"A", [adoptions])
 
-    def _introduced(self, report: sockets.socket) -> Launched:
+    def _introduced(self, report: sockets.socket, deadline: float) -> Launched:
         """Return what has been launched, once that is said on `report`.
 
-        Raises OSError where it could not be launched, and Unanswered.
+        Raises OSError where it could not be launched, LaunchError after `deadline`, and Unanswered.
         """
+        began = time.monotonic()
         # Ctrl-C may come through: whoever closes the socket thereby ends what was launched.
         # (Where the keeper has gone already, the report ends, too.)
-        foreign(wait, PATIENCE, report.fileno(), *self._pidfds)
+        left = max(min(PATIENCE, deadline - began), 0.0)
+        foreign(wait, left, report.fileno(), *self._pidfds)
         try:
             message, descriptors = receive(report)
         except BlockingIOError:
-            raise Unanswered(late=True) from None
+            if left == PATIENCE:
+                raise Unanswered(late=True) from None
+            # It may well be at work, such as on what is to be imported first: let it be.
+            raise LaunchError(
+                f"no plugin was launched within {time.monotonic() - began:.3g} s: the keeper "
+                f"(process {self.pid}), or what it has forking them, does not answer"
+            ) from None
         if message[:1] == b"P" and descriptors:
             return Launched(int(message[1:]), descriptors[0], report, self)
         if message[:1] == b"E":
