@@ -35,6 +35,20 @@ class Address(click.ParamType):  # type: ignore[type-arg]  # not generic in olde
         return (found["host"] or "127.0.0.1").strip("[]"), int(found["port"])
 
 
+class Size(click.ParamType):  # type: ignore[type-arg]  # not generic in older ones
+    """A number of bytes, such as ``10MiB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from plugkeep.units import parse_size
+
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class WebServer:
     """Serves the routes of all plugins while it runs.
 
@@ -43,9 +57,9 @@ class WebServer:
 
     name = "web-server"
 
-    def __init__(self, host: Host, address: tuple[str, int]) -> None:
+    def __init__(self, host: Host, address: tuple[str, int], max_body: int | None = None) -> None:
         try:
-            self._app = host.asgi()
+            self._app = host.asgi(max_body=max_body)
         except MissingExtraError as error:
             raise _missing(error.source) from error
         self._address = address

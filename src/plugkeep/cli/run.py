@@ -18,7 +18,7 @@ from plugkeep.cli._app import (
 )
 from plugkeep.cli._late import ignoring_late_signals
 from plugkeep.cli._output import claim_stdout, endless, incidental, log_to_stderr
-from plugkeep.cli._serving import Address, WebServer
+from plugkeep.cli._serving import Address, Size, WebServer
 from plugkeep.events import Stopping
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ log = logging.getLogger("plugkeep.cli")
     help="Serve the plugins' routes there, or end; port 0 is any that is free.",
 )
 @click.option(
+    "--max-body",
+    type=Size(),
+    metavar="SIZE",
+    help="With --serve: refuse requests whose body has more, such as 10MiB.",
+)
+@click.option(
     "--timeline",
     type=click.Path(dir_okay=False, writable=True),
     metavar="FILE",
@@ -72,6 +78,7 @@ def command(
     *,
     workers: int | None,
     serve: tuple[str, int] | None,
+    max_body: int | None,
     timeline: str | None,
     strict: bool,
     log_level: str,
@@ -95,8 +102,12 @@ def command(
             raise click.BadParameter(
                 f"there is no folder {str(Path(timeline).parent)!r}", param_hint="--timeline"
             )
+        if max_body is not None and serve is None:
+            raise click.BadParameter(
+                "it is for --serve, which is not given", param_hint="--max-body"
+            )
         host = _make_host(file, workers)
-        server = WebServer(host, serve) if serve else None
+        server = WebServer(host, serve, max_body) if serve else None
         if server:
             host.registry.register(server)
         with ignoring_late_signals(host.registry):

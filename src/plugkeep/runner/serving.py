@@ -73,7 +73,8 @@ def serve_made_by(
         _fail(f"the plugin failed to start: {_told(failure.__cause__)}")
     except PluginError as error:
         output.give_up()
-        _fail(_with_origin(error))
+        _show_origin(error)
+        _fail(str(error))
     for number in wire.signals:
         signal.signal(number, signal.SIG_DFL)
     sys.exit(status)
@@ -119,12 +120,13 @@ def _fail(message: str) -> NoReturn:
     sys.exit(FAILED)
 
 
-def _with_origin(error: PluginError) -> str:
-    """Return what `error` says, with the traceback of what the plugin's own code raised."""
-    cause = error.__cause__
-    if not isinstance(error, LoadError) or cause is None:
-        return str(error)
-    return f"{error}\n{_told(cause)}"
+def _show_origin(error: PluginError) -> None:
+    """Print the traceback of what the plugin's own code raised, before what `error` says.
+
+    For what a process says last is what its host quotes.
+    """
+    if isinstance(error, LoadError) and error.__cause__ is not None:
+        print(_told(error.__cause__), file=sys.stderr)
 
 
 def _told(error: BaseException | None) -> str:

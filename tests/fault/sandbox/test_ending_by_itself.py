@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -86,12 +87,12 @@ def test_all_that_follows_a_ready_message_read_after_the_end_is_logged(records: 
     script = "import os; os.write(1, b'{\"ready\":true}\\n' + b'out\\n' * 10_000)"
     command = Command("early", sys.executable, ("-S", "-E", "-c", script), env=None, cwd=None)
 
-    def launch() -> Process:
+    def launch(_deadline: float) -> Process:
         process = command.launch()
         assert process.wait(30)
         return process
 
-    life = Life("early", launch)
+    life = Life("early", launch, math.inf)
     assert life.await_ready(time.monotonic() + 30) is Outcome.READY
     assert records.wait_for("plugin 'early' ended by itself: it ") == "exited with status 0"
     life.end()

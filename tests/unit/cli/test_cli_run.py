@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 from xml.etree import ElementTree
@@ -411,6 +412,29 @@ def test_where_routes_are_served_is_told_to_programs(greeter, start):
     running = json.loads(session.until('"running"')[-1])
     assert get(f"{running['url']}/greet").startswith("in the same loop")
     assert session.end(signal.SIGTERM)[0] == 0
+
+
+def test_bodies_have_a_limit_where_one_is_given(greeter, start):
+    session = start("--serve", "127.0.0.1:0", "--max-body", "1kB", "--json")
+    url = json.loads(session.until('"running"')[-1])["url"]
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(f"{url}/greet", data=bytes(1001), timeout=PATIENCE)
+    with pytest.raises(urllib.error.HTTPError, match="405"):  # it is no route for POST
+        urllib.request.urlopen(f"{url}/greet", data=bytes(1000), timeout=PATIENCE)
+    assert session.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--serve", "0", "--max-body", "much"], "'much' is not a size"),
+        (["--max-body", "1MiB"], "it is for --serve, which is not given"),
+    ],
+)
+def test_a_limit_of_bodies_that_does_not_fit(greeter, shell, options, said):
+    result = shell.run("run", *options)
+    assert result.returncode == 2
+    assert said in result.stderr
 
 
 def test_with_an_address_that_is_taken_it_ends(greeter, shell):
