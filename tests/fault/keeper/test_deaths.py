@@ -193,6 +193,48 @@ def test_a_zygote_that_dies_is_replaced(run_host: RunHost, source: Any) -> None:
     assert said == f"INFO plugin 'small' is started in a fresh interpreter, {reason}\nTrue\n"
 
 
+def test_a_zygote_that_dies_again_and_again_is_not_tried_any_more(
+    run_host: RunHost, source: Any
+) -> None:
+    said = run_host(
+        """
+        from plugkeep.sandbox.keeper import zygote as module
+        module.RUNNER = ("-c", "raise SystemExit(3)")
+        sandbox = isolate("file:" + sys.argv[1])
+        for _ in range(5):
+            with sandbox:
+                assert sandbox.call("pid") == sandbox.pid
+        say(zygote())
+        """,
+        source(),
+    )
+    lines = said.splitlines()
+    assert [line.partition("not by a fork: ")[2] for line in lines[:-1]] == [
+        *["the zygote has died: it exited with status 3"] * 3,
+        *["the zygote has died 3 times in a row"] * 2,
+    ]
+    assert lines[-1] == "0"
+
+
+def test_a_zygote_that_stands_still_is_done_away_with(run_host: RunHost, source: Any) -> None:
+    said = run_host(
+        """
+        import plugkeep.sandbox.keeper.client as client
+        sandbox = isolate("file:" + sys.argv[1])
+        with sandbox:
+            first = zygote()
+        os.kill(first, signal.SIGSTOP)
+        client.PATIENCE = 0.2
+        with sandbox:
+            assert sandbox.call("pid") == sandbox.pid
+        say(zygote() != first)
+        """,
+        source(),
+    )
+    assert "not by a fork: the zygote has died: it did not answer in time" in said
+    assert said.endswith("True\n")
+
+
 def test_a_zygote_killed_at_any_moment_of_a_fork_costs_nobody_his_plugin(
     run_host: RunHost, source: Any
 ) -> None:

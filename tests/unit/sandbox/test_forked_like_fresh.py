@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from plugkeep.host import Host
 from plugkeep.loaders.isolation import isolate
 from plugkeep.sandbox import Sandbox
 from plugkeep.sandbox.keeper.zygote import _early
@@ -247,6 +248,24 @@ def test_what_acts_when_an_interpreter_comes_up_is_had_from_a_fresh_one(
         "plugin 'look' is started in a fresh interpreter, not by a fork: its environment has "
         f"{name} of its own, which must be there from the start"
     )
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_configuration_can_ask_for_a_fresh_interpreter(tmp_path: Path, forks: bool) -> None:
+    (tmp_path / "look.py").write_text(PLUGIN)
+    config = tmp_path / "plugkeep.toml"
+    config.write_text(
+        f"""
+        [plugins.look]
+        source = "file:look.py:Look"
+        isolation = "process"
+        fork = {str(forks).lower()}
+        """
+    )
+    with Host.from_file(config) as host:
+        sandbox = host.registry["look"]
+        assert isinstance(sandbox, Sandbox)
+        assert is_forked(sandbox) is forks
 
 
 def test_another_interpreter_is_no_fork(make: Make) -> None:
