@@ -58,6 +58,23 @@ headers = st.lists(st.tuples(header_octets, header_octets), max_size=8)
 addresses = st.none() | st.tuples(st.text(max_size=20), st.none() | st.integers(0, 65535))
 bodies = octets | st.sampled_from([bytes(INLINE - 1), bytes(INLINE), b"x" * 65_536])
 
+_round: list[Any] = []
+_round.append(_round)
+#: What cannot travel, or means nothing elsewhere.
+OWN = [
+    object(),
+    open,
+    ValueError(),
+    {1},
+    b"octets",
+    1j,
+    2**64,
+    "\udc80",
+    {"\udc80": 1},
+    {1: 2},
+    _round,
+]
+
 common = {
     "asgi": st.just({"version": "3.0", "spec_version": "2.4"}),
     "http_version": st.sampled_from(["1.0", "1.1", "2"]),
@@ -127,7 +144,7 @@ def test_scopes_arrive_as_they_were(scope: dict[str, Any], body: bytes) -> None:
 @given(scope=scopes, data=st.data())
 def test_what_is_of_this_process_stays_here(scope: dict[str, Any], data: st.DataObject) -> None:
     """Objects in a scope neither travel nor keep what is data from doing so."""
-    own = data.draw(st.sampled_from([object(), open, ValueError(), {1}, b"octets", 1j]))
+    own = data.draw(st.sampled_from(OWN))
     state = scope.get("state", {})
     packed = pack_scope(
         {

@@ -246,14 +246,17 @@ class Reading:
             logging.getLogger("plugkeep.channel").exception("dealing with %.200r failed", event)
 
     def _answered(self, answer: Answer) -> None:
-        if answer.waiter is LEADER:
+        # It must not keep its waiter, which keeps it: the garbage collector does not see events.
+        waiter, answer.waiter = answer.waiter, None
+        if waiter is LEADER:
             self._early[answer.id] = answer
         else:
-            answer.waiter.answered(answer)
+            waiter.answered(answer)
 
     def _received(self, item: Chunk | Progress) -> None:
-        if item.waiter is not LEADER:
-            item.waiter.received(item)
+        waiter, item.waiter = item.waiter, None
+        if waiter is not LEADER:
+            waiter.received(item)
 
     def _dropped(self, event: Dropped) -> None:
         if event.reason:

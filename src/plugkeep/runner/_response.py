@@ -102,7 +102,7 @@ class Response:
         self.is_started = True
         if not isinstance(status := event["status"], int):
             raise UnfitEvent(f"the status {status!r:.80} was sent, which is no int")
-        headers = check_headers(list(event.get("headers", ())))
+        headers = check_headers(_copied(event.get("headers", ())))
         head = {"type": _START, "status": int(status), "headers": headers}
         if event.get("trailers"):
             self._has_trailers = head["trailers"] = True
@@ -212,6 +212,15 @@ class Response:
         if pieces:
             together |= {"body": b"".join(pieces), "sizes": list(map(len, pieces))}
         return together
+
+
+def _copied(headers: Iterable[Any]) -> list[Any]:
+    """Return a copy, for they wait here a moment, and are still the application's."""
+    pairs = list(headers)
+    try:
+        return list(map(tuple, pairs))
+    except TypeError:
+        return pairs  # which are none, as is about to be found
 
 
 def _is_short(headers: Iterable[Sequence[bytes]]) -> bool:

@@ -112,11 +112,9 @@ class Web:
 
     def _begin(self, request: HttpRequest) -> None:
         runner, params = self._runner, request.params
-        scope: dict[str, Any] = params.scope  # type: ignore[assignment]  # it is no more than that
-        try:
-            app = self._application(scope)
-        except ValueError as error:
-            self._refuse(request.id, error)
+        index = params.scope.get("route")
+        if self._offered is None if index is None else not 0 <= index < len(self._entries):
+            self._refuse(request.id, ValueError("the plugin has no such route or application"))
             return
         call = Call(runner, Request(request.id, HTTP, [], {}, (), None, request.credit, None))
         exchange = Exchange(runner, call, self._held, params)
@@ -124,8 +122,8 @@ class Web:
         call.nudge = lambda: loop.soon(exchange.nudge)
         call.send = self._send
         runner.calls[call.id] = call
-        serving = self._serve(exchange, app, scope)
-        exchange.task = asyncio.get_running_loop().create_task(serving, context=Context())
+        scope: dict[str, Any] = params.scope  # type: ignore[assignment]  # it is no more than that
+        asyncio.get_running_loop().create_task(self._serve(exchange, scope), context=Context())
         self._exchanges.add(exchange)
 
     def _send(self, sending: Sending) -> None:
@@ -143,25 +141,25 @@ class Web:
         self._runner.post_failure(number, failure)
 
     def _application(self, scope: dict[str, Any]) -> Callable[..., Any]:
-        """Return what a request is for. Raises ValueError where there is no such thing."""
+        """Return what a request is for. Raises what a route's middleware does where it is made."""
         if (index := scope.pop("route", None)) is not None:
-            if not 0 <= index < len(self._entries):
-                raise ValueError(f"the plugin has {len(self._entries)} routes, and none {index}")
             entry = self._entries[index]
             assert self._endpoints is not None  # noqa: S101  # there are entries
             scope["plugkeep"] = entry
             scope["path_params"] = _path_params(entry, scope)
             return self._endpoints.find(entry)
-        if self._offered is None:
-            raise ValueError("the plugin has no application")
+        assert self._offered is not None  # noqa: S101  # see `_begin`
         return self._offered.serve
 
-    async def _serve(
-        self, exchange: Exchange, app: Callable[..., Any], scope: dict[str, Any]
-    ) -> None:
+    async def _serve(self, exchange: Exchange, scope: dict[str, Any]) -> None:
         failure: BaseException | None = None
+        # Not before: a task that is cancelled before its first step never takes it, and so would
+        # answer nothing.
+        exchange.task = asyncio.current_task()
         self._runner.service.enter(exchange.call)
         try:
+            exchange.call.check()
+            app = self._application(scope)
             await app(scope, exchange.receive, exchange.response.send)
             if not exchange.response.is_complete:
                 await exchange.response.drain()
@@ -173,8 +171,8 @@ class Web:
             if not isinstance(error, (SystemExit, asyncio.CancelledError)):
                 raise
         finally:
-            exchange.end(failure)
             self._exchanges.discard(exchange)
+            exchange.end(failure)
 
 
 def _path_params(entry: RouteEntry, scope: dict[str, Any]) -> dict[str, Any]:

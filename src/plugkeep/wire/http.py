@@ -60,7 +60,9 @@ _EXTENSIONS: Final = frozenset(
         "tls",
     }
 )
-_PLAIN: Final = (str, int, float, bool, type(None))
+_PLAIN: Final = (float, bool, type(None))
+#: Values within values, to this depth, travel with a scope.
+_DEEPEST: Final = 32
 #: What would begin a header of its own, or end the head, where a server does not look.
 _breaks_out = re.compile(b"[\r\n\0]").search
 
@@ -79,18 +81,25 @@ def pack_scope(scope: Mapping[str, Any]) -> dict[str, Any]:
             if name in _EXTENSIONS and is_plain(members)
         }
     if state := scope.get("state"):
-        packed["state"] = {key: value for key, value in state.items() if is_plain(value)}
+        packed["state"] = {key: value for key, value in state.items() if is_plain({key: value})}
     return packed
 
 
-def is_plain(value: object) -> bool:
-    """Say whether `value` is data, all the way down, as JSON has it."""
+def is_plain(value: Any, depth: int = _DEEPEST) -> bool:
+    """Say whether `value` is data, all the way down, as JSON has it, and can travel."""
     kind = type(value)
+    if kind is str:  # without half a character
+        return bool(value.isascii() or value.encode("utf-8", "ignore").decode() == value)
+    if kind is int:
+        return bool(-(2**63) <= value < 2**64)
     if kind in _PLAIN:
         return True
+    if not depth:  # or it holds itself
+        return False
     if kind is dict:
-        return all(type(key) is str and is_plain(each) for key, each in value.items())  # type: ignore[attr-defined]
-    return (kind is list or kind is tuple) and all(map(is_plain, value))  # type: ignore[call-overload]
+        texts = all(type(key) is str and is_plain(key) for key in value)
+        return texts and all(is_plain(each, depth - 1) for each in value.values())
+    return (kind is list or kind is tuple) and all(is_plain(each, depth - 1) for each in value)
 
 
 # --- what a plugin offers ---------------------------------------------------------------------
