@@ -69,6 +69,8 @@ class Pattern:
         found = self._texts(path)
         if found is None:
             return None
+        if self._are_texts:
+            return tuple(found)
         try:
             return tuple(
                 CONVERTORS[kind].convert(text) for kind, text in zip(self.kinds, found, strict=True)
@@ -88,6 +90,11 @@ class Pattern:
         parts = _alternate([re.escape(literal) for literal in literals], regexes)
         fullmatch = re.compile(parts, re.DOTALL).fullmatch
         return lambda path: (found := fullmatch(path)) and found.groups()
+
+    @cached_property
+    def _are_texts(self) -> bool:
+        """Whether there is nothing to convert."""
+        return all(CONVERTORS[kind].convert is str for kind in self.kinds)
 
     @property
     def _is_ambiguous(self) -> bool:

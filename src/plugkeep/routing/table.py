@@ -48,6 +48,8 @@ class RouteTable:
         self._claims: dict[_Claim, RouteEntry] = {}
         self._index: _Index | None = None
         self._mounts: dict[str, Mount] = {}
+        #: Whether there are any applications.
+        self.has_mounts = False
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -83,17 +85,15 @@ class RouteTable:
             rival = self._mounts.get(mount.path)
             if rival is not None and rival.plugin != mount.plugin:
                 _refuse_mount(mount, rival)
-            self._mounts = {**self._mounts_without(mount.plugin), mount.path: mount}
+            self._put({**self._mounts_without(mount.plugin), mount.path: mount})
 
     def unmount(self, plugin: str | None) -> None:
         """Remove the application of `plugin`; one that has none is fine, too."""
         with self._lock:
-            self._mounts = self._mounts_without(plugin)
+            self._put(self._mounts_without(plugin))
 
-    @property
-    def has_mounts(self) -> bool:
-        """Whether there are any applications."""
-        return bool(self._mounts)
+    def _put(self, mounts: dict[str, Mount]) -> None:
+        self._mounts, self.has_mounts = mounts, bool(mounts)
 
     def mounts(self) -> list[Mount]:
         """Return all applications, in the order in which they came."""
@@ -122,7 +122,7 @@ class RouteTable:
 
         A HEAD request is for a GET route where there is none of its own.
         """
-        index = self._current()
+        index = self._index or self._current()
         if (methods := index.literal.get(path)) is not None and (entry := _for(method, methods)):
             return RouteMatch(entry, {})  # as most are: this takes half the time
         if not index.patterns:

@@ -29,7 +29,7 @@ from plugkeep.routing.mount import Mount
 from plugkeep.routing.table import RouteEntry
 from plugkeep.web._endpoints import Endpoints, path_below
 from plugkeep.web._failures import tell
-from plugkeep.web._limits import Limited, check_limit, refuse_head
+from plugkeep.web._limits import Limited, check_head, check_limit
 
 if TYPE_CHECKING:
     from plugkeep.routing import RouteTable
@@ -54,29 +54,39 @@ class TableApp:
         threads: int,
         max_body: int | None,
     ) -> None:
+        self._table = table
         self._max_body = check_limit(max_body)
         self._route = _TableRoute(table, registry, authorize, threads)
         self._router = Router([self._route], lifespan=lifespan)
-        self._alone = ExceptionMiddleware(self._router)
+        self._alone = ExceptionMiddleware(self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["type"] != "lifespan":
                 receive = self._limited(scope, receive)
-            if (mount := self._route.ready_mount(scope)) is not None:
-                await _hand_over(mount, scope, receive, send)
-                return
+                if self._table.has_mounts and (mount := self._route.ready_mount(scope)):
+                    await _hand_over(mount, scope, receive, send)
+                    return
         except HTTPException as refusal:
             await self._refuse(refusal, scope, receive, send)
             return
         # Inside a Starlette or FastAPI application, that one's handlers answer for exceptions.
         alone = "starlette.exception_handlers" not in scope
-        await (self._alone if alone else self._router)(scope, receive, send)
+        await (self._alone if alone else self._serve)(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do as the router does, which for all that is found would only take longer."""
+        match, found = self._route.matches(scope)
+        if match is Match.FULL:
+            scope.setdefault("router", self._router)
+            scope.update(found)
+            await self._route.handle(scope, receive, send)
+        else:
+            await self._router(scope, receive, send)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Return what gives no more of a request than may be; HTTPException: it is refused."""
-        if (refusal := refuse_head(scope)) is not None:
-            raise refusal
+        check_head(scope)
         if self._max_body is None or scope["type"] != "http":
             return receive
         limited = Limited(receive, self._max_body)
@@ -140,7 +150,8 @@ class _TableRoute(BaseRoute):
         if isinstance(entry, Mount):
             await self._refuse_or_hand_over(entry, scope, receive, send)
             return
-        self._check_running(entry.plugin)
+        if self._state(entry.plugin) not in UP:
+            self._check_running(entry.plugin)
         if scope["method"] == "HEAD":
             send = _without_body(send)
         known = None if entry.route.permissions else self._endpoints.known(entry)
@@ -157,8 +168,6 @@ class _TableRoute(BaseRoute):
 
         The router would find the same, and takes as long as all the rest.
         """
-        if scope["type"] == "lifespan" or not self._table.has_mounts:
-            return None
         path = path_below(scope)
         if "method" in scope and self._table.match(scope["method"], path) is not None:
             return None

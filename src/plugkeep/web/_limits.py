@@ -12,14 +12,13 @@ from starlette.types import Message, Receive, Scope
 from plugkeep.wire.http import LONGEST_HEAD
 
 
-def refuse_head(scope: Scope) -> HTTPException | None:
-    """Return why the head of a request is refused; None: it is not.
+def check_head(scope: Scope) -> None:
+    """Raise HTTPException where a request has more in its head than may be.
 
     Not every server looks, and what runs in another process is sent all of it.
     """
     if sum(map(len, chain.from_iterable(scope["headers"]))) > LONGEST_HEAD:
-        return HTTPException(431, f"the headers have more than {LONGEST_HEAD} bytes in all")
-    return None
+        raise HTTPException(431, f"the headers have more than {LONGEST_HEAD} bytes in all")
 
 
 class Limited:
