@@ -146,7 +146,7 @@ class Web:
             entry = self._entries[index]
             assert self._endpoints is not None  # noqa: S101  # there are entries
             scope["plugkeep"] = entry
-            scope["path_params"] = _path_params(entry, scope)
+            scope["path_params"] = {**scope.get("path_params", {}), **_path_params(entry, scope)}
             return self._endpoints.find(entry)
         assert self._offered is not None  # noqa: S101  # see `_begin`
         return self._offered.serve
@@ -173,6 +173,7 @@ class Web:
         finally:
             self._exchanges.discard(exchange)
             exchange.end(failure)
+            failure = None  # its traceback has this very frame, and so would keep itself
 
 
 def _path_params(entry: RouteEntry, scope: dict[str, Any]) -> dict[str, Any]:

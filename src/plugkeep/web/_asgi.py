@@ -243,7 +243,16 @@ async def _refuse_websocket(
 
 
 #: Members of a scope that are the table's router's, and not for an application below it.
-_OURS = frozenset({"plugkeep", "router", "endpoint", "path_params", "starlette.exception_handlers"})
+_OURS = frozenset(
+    {
+        "plugkeep",
+        "router",
+        "endpoint",
+        "path_params",
+        "app_root_path",
+        "starlette.exception_handlers",
+    }
+)
 
 
 class _Sending:

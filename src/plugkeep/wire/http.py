@@ -44,6 +44,7 @@ _MEMBERS: Final = (
     "raw_path",
     "query_string",
     "root_path",
+    "app_root_path",
     "headers",
     "client",
     "server",
@@ -80,6 +81,8 @@ def pack_scope(scope: Mapping[str, Any]) -> dict[str, Any]:
             for name, members in extensions.items()
             if name in _EXTENSIONS and is_plain(members)
         }
+    if params := scope.get("path_params"):
+        packed["path_params"] = {key: value for key, value in params.items() if is_plain(value)}
     if state := scope.get("state"):
         packed["state"] = {key: value for key, value in state.items() if is_plain({key: value})}
     return packed

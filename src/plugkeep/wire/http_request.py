@@ -27,14 +27,16 @@ class Scope(TypedDict, total=False):
     raw_path: bytes | None
     query_string: bytes
     root_path: str
+    app_root_path: str
     headers: Required[list[tuple[bytes, bytes]]]
     client: tuple[Any, ...] | None
     server: tuple[Any, ...] | None
     subprotocols: list[str]
     extensions: dict[str, Any]
     state: dict[str, Any]
-    #: Which of the plugin's routes it is for.
+    #: Which of the plugin's routes it is for, and what has been found in the path.
     route: int
+    path_params: dict[str, Any]
 
 
 class HttpParams(Struct, forbid_unknown_fields=True, gc=False):

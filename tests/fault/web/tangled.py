@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as StarletteRoute
 
 from plugkeep import Route, expose
@@ -21,7 +22,13 @@ async def large(_request: Request) -> Response:
     return Response(bytes(100_000))
 
 
+class Opened:
+    """Stands for what a handler has open: a connection, or a large body."""
+
+
 async def fail(_request: Request) -> Response:
+    opened = Opened()
+    OPEN.add(opened)
     raise RuntimeError("as it should")
 
 
@@ -55,6 +62,22 @@ async def kept(_request: Request) -> Response:
     return PlainTextResponse(str(count))
 
 
+async def still_open(_request: Request) -> Response:
+    """Tell how much is open that requests have opened."""
+    return PlainTextResponse(str(len(OPEN)))
+
+
+async def links(request: Request) -> Response:
+    """Tell where the request was, and where links lead."""
+    told = {
+        "parameters": request.path_params,
+        "base": str(request.base_url),
+        "link": str(request.url_for("links", key="ab")) if "/app/" in request.url.path else "",
+    }
+    return JSONResponse(told)
+
+
+OPEN: weakref.WeakSet[Opened] = weakref.WeakSet()
 EXCEPTIONS: dict[str, Callable[[], HTTPException]] = {
     "header": lambda: HTTPException(400, "no", headers={"x": "\u010d"}),
     "detail": lambda: HTTPException(400, "half a character: \udc80"),
@@ -76,23 +99,28 @@ class PluginFactory:
     mount = "/app"
 
     def __init__(self) -> None:
-        handlers = large, fail, early, whole, elsewhere, kept
+        handlers = large, fail, still_open, early, whole, elsewhere, kept
         self.application = Starlette(
             routes=[
                 *(StarletteRoute(f"/{each.__name__}", each, methods=["GET", "POST"])
                   for each in handlers),
                 StarletteRoute("/endless", endless),
+                StarletteRoute("/links/{key}", links),
             ]
         )  # fmt: skip
 
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def start(self) -> None:
+        gc.disable()  # what is kept by itself alone is kept, too
+
+    def stop(self) -> None:
+        gc.enable()
 
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/fine", lambda _: "fine"),
             Route("GET", "/unfit", lambda _: "never", middleware=[unfit]),
             Route("GET", "/refuse/{how}", refuse),
+            Route("GET", "/links/{key}", links),
         ]
 
     @expose

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from plugkeep import Host, Sandbox, isolate, load
 
@@ -55,7 +58,7 @@ async def ask(app: Any, path: str, receive: Receive = nothing_more, length: int 
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"content-length", b"%d" % length)] if length else [],
+        "headers": [(b"host", b"plug"), *([(b"content-length", b"%d" % length)] if length else [])],
         "client": None,
         "server": None,
     }
@@ -102,6 +105,15 @@ def test_the_host_keeps_nothing_of_what_is_answered(path: str, status: int) -> N
         for _ in range(MANY):
             assert (await ask(app, path))[0] == status
         await until_gone("_Exchange")
+
+    run(main)
+
+
+def test_what_a_handler_that_raises_had_open_is_let_go_at_once() -> None:
+    async def main(_host: Host, app: Any) -> None:
+        for _ in range(3):
+            assert (await ask(app, "/app/fail"))[0] == 500
+        assert await ask(app, "/app/still_open") == (200, b"0")
 
     run(main)
 
@@ -196,6 +208,28 @@ def test_a_body_can_be_read_by_any_task(sandboxed: bool) -> None:
             return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
         assert await ask(app, "/app/elsewhere", receive, length=100_000) == (200, b"100000")
+
+    run(main, sandboxed=sandboxed)
+
+
+@pytest.mark.parametrize("sandboxed", [True, False], ids=["sandboxed", "in-process"])
+def test_links_and_parameters_below_a_mount_of_another_application(sandboxed: bool) -> None:
+    async def main(_host: Host, app: Any) -> None:
+        around = Starlette(routes=[Mount("/shop/{tenant}", app)])
+        status, told = await ask(around, "/shop/acme/links/1")
+        assert (status, json.loads(told)) == (
+            200,
+            {"parameters": {"tenant": "acme", "key": "1"}, "base": "http://plug/", "link": ""},
+        )
+        status, told = await ask(around, "/shop/acme/app/links/1")
+        assert (status, json.loads(told)) == (
+            200,
+            {
+                "parameters": {"key": "1"},
+                "base": "http://plug/shop/acme/app/",
+                "link": "http://plug/shop/acme/app/links/ab",
+            },
+        )
 
     run(main, sandboxed=sandboxed)
 
