@@ -141,6 +141,14 @@ def test_scopes_arrive_as_they_were(scope: dict[str, Any], body: bytes) -> None:
     assert short == HttpRequest(number, HTTP, found.params, 8)
 
 
+def test_what_a_later_version_adds_is_passed_over() -> None:
+    params = {"scope": {"type": "http", "path": "/", "headers": [], "new": 1}, "newer": 2}
+    _, frame = ends()[0].quick_stream(HTTP, params, "waiter", 8) or (0, b"")
+    (short,) = http_requests(Frames(), frame)
+    assert short.params == http_request(1, params, 8).params
+    assert short.params.scope == {"type": "http", "path": "/", "headers": []}
+
+
 @given(scope=scopes, data=st.data())
 def test_what_is_of_this_process_stays_here(scope: dict[str, Any], data: st.DataObject) -> None:
     """Objects in a scope neither travel nor keep what is data from doing so."""

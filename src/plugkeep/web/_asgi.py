@@ -150,8 +150,7 @@ class _TableRoute(BaseRoute):
         if isinstance(entry, Mount):
             await self._refuse_or_hand_over(entry, scope, receive, send)
             return
-        if self._state(entry.plugin) not in UP:
-            self._check_running(entry.plugin)
+        self._check_running(entry.plugin)
         if scope["method"] == "HEAD":
             send = _without_body(send)
         known = None if entry.route.permissions else self._endpoints.known(entry)

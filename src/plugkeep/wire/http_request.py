@@ -39,8 +39,8 @@ class Scope(TypedDict, total=False):
     path_params: dict[str, Any]
 
 
-class HttpParams(Struct, forbid_unknown_fields=True, gc=False):
-    """Of ``$/http``."""
+class HttpParams(Struct, gc=False):
+    """Of ``$/http``. What a later version may add is left out."""
 
     scope: Scope
     body: bytes = b""

@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from plugkeep import Host, Sandbox, isolate, load
+from plugkeep.channel._async_waiters import AsyncWaiter
+from plugkeep.sandbox._http import _Exchange
 
 SOURCE = f"file:{Path(__file__).with_name('tangled.py')}"
 PATIENCE = 30.0
@@ -77,12 +79,12 @@ def run(main: Callable[[Host, Any], Coroutine[Any, Any, None]], **options: bool)
     asyncio.run(hosted())
 
 
-async def until_gone(kind: str) -> None:
+async def until_gone(kind: type) -> None:
     """Wait until there is no object of that type here: what is cancelled ends a moment later."""
 
     def count() -> int:
         gc.collect()
-        return sum(type(each).__name__ == kind for each in gc.get_objects())
+        return sum(type(each) is kind for each in gc.get_objects())
 
     async with asyncio.timeout(PATIENCE):
         while count():  # noqa: ASYNC110  # nobody tells
@@ -104,7 +106,7 @@ def test_the_host_keeps_nothing_of_what_is_answered(path: str, status: int) -> N
     async def main(_host: Host, app: Any) -> None:
         for _ in range(MANY):
             assert (await ask(app, path))[0] == status
-        await until_gone("_Exchange")
+        await until_gone(_Exchange)
 
     run(main)
 
@@ -134,7 +136,7 @@ def test_nothing_is_kept_of_downloads_that_are_given_up() -> None:
             task.cancel()
             await asyncio.wait({task})
         del task
-        await until_gone("_Exchange")
+        await until_gone(_Exchange)
         await until_kept(app, b"1")
 
     run(main)
@@ -145,7 +147,7 @@ def test_nothing_is_kept_of_uploads_that_are_answered_early() -> None:
         for _ in range(MANY):
             answered = await ask(app, "/app/early", endless_upload, length=10**9)
             assert answered == (200, b"that will do")
-        await until_gone("_Exchange")
+        await until_gone(_Exchange)
         await until_kept(app, b"1")
 
     run(main)
@@ -171,7 +173,7 @@ def test_nothing_is_kept_of_calls_with_much_data() -> None:
         assert isinstance(sandbox, Sandbox)
         for _ in range(MANY):
             assert await sandbox.acall("echo", bytes(100_000)) == bytes(100_000)
-        await until_gone("AsyncWaiter")
+        await until_gone(AsyncWaiter)
 
     run(main)
 
