@@ -386,10 +386,14 @@ def test_a_grandchild_that_holds_the_pipes_keeps_nobody_waiting(wired: Make) -> 
         """
         ready()
         def fork(message):
+            fled, fleeing = os.pipe()
             child = os.fork()
             if not child:
                 os.setsid()
+                os.close(fleeing)
                 time.sleep(60)
+            os.close(fleeing)
+            os.read(fled, 1)  # until it has gone from the group, which is killed as a whole
             answer(message, child)
         serve(fork=fork)
         """
