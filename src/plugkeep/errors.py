@@ -265,6 +265,13 @@ class StartAbandonedError(StartError):
     """Reported for a plugin that was not attempted because `stop_all` ended the start first."""
 
 
+class PluginFailedError(LifecycleError):
+    """Kept, and told by events, when a plugin that runs in the host's process has failed.
+
+    What it has reported is the cause.
+    """
+
+
 class StillBusyError(StartError):
     """Raised when a plugin cannot start because an earlier start or stop has not returned yet."""
 
@@ -336,8 +343,19 @@ class NotStartedError(SandboxError):
     """Raised when a sandbox, or a native plugin, that is not running is stopped or called."""
 
 
+class QuarantinedError(NotStartedError):
+    """Raised when a plugin is called that was given up, for it has failed too often.
+
+    Restart it by hand when what made it fail has been mended.
+    """
+
+
 class ProcessExitedError(SandboxError):
     """Raised when the process ended by itself while it should have been running."""
+
+
+class UnresponsiveError(ProcessExitedError, TimeoutError):
+    """Raised when a process was killed because it did not answer its watchdog in time."""
 
 
 class ExitedBeforeReadyError(ProcessExitedError):

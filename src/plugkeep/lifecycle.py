@@ -3,8 +3,10 @@
 A plugin is *registered* until it is started for the first time. Starting, it either comes up
 (*running*) or does not (*failed*). Running, it may say or be found to be *degraded*: it works,
 but not fully. Stopping, it ends *stopped* or *failed*. Whatever is stopped or failed can be
-started again. A supervisor that brings a failed plugin back passes through *restarting*, and one
-that has given up leaves it *quarantined* until somebody starts it on purpose.
+started again; what has failed and still has a stop to be called is *stopping* for a moment first.
+A supervisor that brings a failed plugin back passes through *restarting*, and one that has given
+up leaves it *quarantined* until somebody starts it on purpose. What requires a plugin that comes
+back is restarting, too: it has been stopped, or had its start skipped, and comes back with it.
 
 Every change of state in the project goes through `TRANSITIONS`, and the guide's table is held
 to it.
@@ -33,14 +35,14 @@ class State(StrEnum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.REGISTERED: frozenset({State.STARTING}),
+    State.REGISTERED: frozenset({State.STARTING, State.RESTARTING}),
     State.STARTING: frozenset({State.RUNNING, State.FAILED}),
-    State.RUNNING: frozenset({State.STOPPING, State.DEGRADED, State.FAILED, State.RESTARTING}),
-    State.DEGRADED: frozenset({State.STOPPING, State.RUNNING, State.FAILED, State.RESTARTING}),
+    State.RUNNING: frozenset({State.STOPPING, State.DEGRADED, State.FAILED}),
+    State.DEGRADED: frozenset({State.STOPPING, State.RUNNING, State.FAILED}),
     State.STOPPING: frozenset({State.STOPPED, State.FAILED}),
-    State.STOPPED: frozenset({State.STARTING}),
-    State.FAILED: frozenset({State.STARTING, State.RESTARTING, State.QUARANTINED}),
-    State.RESTARTING: frozenset({State.STARTING, State.STOPPING, State.FAILED}),
+    State.STOPPED: frozenset({State.STARTING, State.RESTARTING}),
+    State.FAILED: frozenset({State.STARTING, State.STOPPING, State.RESTARTING, State.QUARANTINED}),
+    State.RESTARTING: frozenset({State.STARTING, State.STOPPED, State.FAILED}),
     State.QUARANTINED: frozenset({State.STARTING}),
 }
 

@@ -58,12 +58,18 @@ def start_order(requirements: Requirements) -> list[str]:
     """
     if not any(requirements.values()):
         return list(requirements)
+    order = placed(requirements)
+    check_requirements(requirements)
+    return order
+
+
+def placed(requirements: Requirements) -> list[str]:
+    """Return those names that have a place in an order of start, in that order."""
     frontier = Frontier(requirements)
     order: list[str] = []
     while (name := frontier.pop()) is not None:
         order.append(name)
         frontier.done(name)
-    check_requirements(requirements)
     return order
 
 

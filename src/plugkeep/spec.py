@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from plugkeep.health import Watchdog
 from plugkeep.lifecycle import check_timeout
 from plugkeep.names import check_name, check_requires
+from plugkeep.restart import Restart, RestartPolicy
 
 #: Where a plugin runs: in the host's process, in one of its own.
 Isolation = Literal["none", "process"]
-
-#: When a supervisor starts it again, in the terms of Erlang's supervisor: never, after an
-#: abnormal end, after any end.
-Restart = Literal["temporary", "transient", "permanent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +35,10 @@ class PluginSpec:
     #: What the plugin's `config` is set to before its start.
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
     isolation: Isolation = "none"
-    restart: Restart = "temporary"
+    #: Whether it is started again after a failure: the word alone, or all of the policy.
+    restart: Restart | RestartPolicy = "temporary"
+    #: How often it is asked whether it still answers; None: never.
+    watchdog: Watchdog | None = None
     #: Seconds; None: what the registry says.
     start_timeout: float | None = None
     stop_timeout: float | None = None
@@ -59,12 +60,25 @@ class PluginSpec:
         for attribute in ("requires", "grants"):
             names = check_requires(self.name, getattr(self, attribute), attribute)
             object.__setattr__(self, attribute, names)
-        for attribute, allowed in (("isolation", Isolation), ("restart", Restart)):
-            value = getattr(self, attribute)
+        words: tuple[tuple[str, object, Any], ...] = (
+            ("isolation", self.isolation, Isolation),
+            ("restart", getattr(self.restart, "when", self.restart), Restart),
+        )
+        for attribute, value, allowed in words:
             if value not in get_args(allowed):
                 choices = ", ".join(map(repr, get_args(allowed)))
                 raise ValueError(
                     f"{attribute} of plugin {self.name!r} is {value!r}; it can be: {choices}"
                 )
+        if not isinstance(self.watchdog, (Watchdog, type(None))):
+            raise TypeError(
+                f"watchdog of plugin {self.name!r} is {self.watchdog!r}; it takes a Watchdog"
+            )
         for attribute in ("start_timeout", "stop_timeout", "call_timeout"):
             check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))
+
+    @property
+    def restart_policy(self) -> RestartPolicy:
+        """All that `restart` says."""
+        restart = self.restart
+        return restart if isinstance(restart, RestartPolicy) else RestartPolicy(when=restart)

@@ -83,5 +83,10 @@ def _row(spec: PluginSpec) -> tuple[str, ...]:
 
 
 def _describe(spec: PluginSpec) -> dict[str, object]:
-    names = ("name", "version", "source", "base", "requires", "grants", "isolation", "restart")
-    return {name: getattr(spec, name) for name in (*names, "description", "origin")}
+    names = ("name", "version", "source", "base", "requires", "grants", "isolation")
+    return {
+        **{name: getattr(spec, name) for name in names},
+        "restart": spec.restart_policy.when,
+        "description": spec.description,
+        "origin": spec.origin,
+    }

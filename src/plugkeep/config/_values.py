@@ -5,10 +5,13 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+from plugkeep.errors import did_you_mean
+from plugkeep.health import Watchdog
 from plugkeep.names import check_name
-from plugkeep.spec import Isolation, Restart
+from plugkeep.restart import Dependents, Restart, RestartPolicy
+from plugkeep.spec import Isolation
 from plugkeep.units import parse_duration
 
 Reader = Callable[[object], Any]
@@ -129,6 +132,76 @@ def one_of(choices: tuple[str, ...]) -> Reader:
     return read
 
 
+def a_pause(value: object) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise Misfit('a duration, such as "100ms", "2s" or 0', value) from None
+
+
+def an_intensity(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Misfit("how many restarts there may be within the period, 0 or more", value)
+    return value
+
+
+def a_part(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise Misfit("a number from 0 to 1", value)
+    return float(value)
+
+
+def fields_of(table: dict[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """Return the values of an inline table; the first that does not fit is told with its key."""
+    values = {}
+    for name, value in table.items():
+        if name not in readers:
+            hint = did_you_mean(name, readers) or f"; there are: {', '.join(readers)}"
+            raise ValueError(f"has the unknown key {name!r}{hint}")
+        try:
+            values[name] = readers[name](value)
+        except ValueError as misfit:
+            raise ValueError(f"{name}: {misfit}") from None
+    return values
+
+
+def a_restart(value: object) -> Restart | RestartPolicy:
+    """Read a word, such as "permanent", or a table with the whole policy."""
+    if isinstance(value, dict):
+        return RestartPolicy(**fields_of(value, RESTART))
+    if value not in get_args(Restart):
+        words = ", ".join(f'"{word}"' for word in get_args(Restart))
+        raise Misfit(f'{words}, or a table such as {{ when = "permanent" }}', value)
+    return cast("Restart", value)
+
+
+def a_watchdog(value: object) -> Watchdog | None:
+    """Read how often it is asked: a duration, or a table; false: never."""
+    if value is False:
+        return None
+    if isinstance(value, dict):
+        fields = fields_of(value, WATCHDOG)
+        if "period" not in fields:
+            raise ValueError('has no period; expected one, such as period = "5s"')
+        return Watchdog(**fields)
+    try:
+        return Watchdog(a_timeout(value))
+    except Misfit:
+        raise Misfit('a duration above 0, such as "5s", a table, or false', value) from None
+
+
+#: The keys of the tables within a plugin's.
+RESTART: Mapping[str, Reader] = {
+    "when": one_of(get_args(Restart)),
+    "intensity": an_intensity,
+    "period": a_timeout,
+    "delay": a_pause,
+    "max_delay": a_pause,
+    "jitter": a_part,
+    "dependents": one_of(get_args(Dependents)),
+}
+WATCHDOG: Mapping[str, Reader] = {"period": a_timeout, "timeout": a_timeout}
+
 #: The keys of each table.
 TOP: Mapping[str, Reader] = {"host": a_table, "plugins": a_table, "discover": a_table}
 HOST: Mapping[str, Reader] = {
@@ -136,6 +209,8 @@ HOST: Mapping[str, Reader] = {
     "stop_timeout": a_timeout,
     "workers": a_count,
     "preimport": modules,
+    "restart": a_restart,
+    "watchdog": a_watchdog,
 }
 DISCOVER: Mapping[str, Reader] = {"entry_points": groups, "directories": texts}
 PLUGIN: Mapping[str, Reader] = {
@@ -143,7 +218,8 @@ PLUGIN: Mapping[str, Reader] = {
     "config": a_table,
     "requires": names,
     "isolation": one_of(get_args(Isolation)),
-    "restart": one_of(get_args(Restart)),
+    "restart": a_restart,
+    "watchdog": a_watchdog,
     "start_timeout": a_timeout,
     "stop_timeout": a_timeout,
     "grants": names,

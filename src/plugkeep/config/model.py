@@ -11,6 +11,8 @@ from plugkeep.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from plugkeep.health import Watchdog
+    from plugkeep.restart import Restart, RestartPolicy
     from plugkeep.spec import PluginSpec
 
 #: The parts of a dotted key: ``plugins.clock.source`` is ``("plugins", "clock", "source")``.
@@ -46,6 +48,9 @@ class HostConfig:
     stop_timeout: float | None = None
     #: How many plugins may start side by side; None: one after another, on the host's thread.
     workers: int | None = None
+    #: For plugins that do not say otherwise; it is in their specs already.
+    restart: Restart | RestartPolicy | None = None
+    watchdog: Watchdog | None = None
     #: Modules that are imported before plugins are forked; None: the file does not say.
     preimport: tuple[str, ...] | None = None
     #: What fits but will not do what its author may expect.

@@ -21,6 +21,7 @@ from plugkeep.errors import (
 from plugkeep.loaders import kind_of
 from plugkeep.names import check_name
 from plugkeep.order import check_requirements
+from plugkeep.restart import RestartPolicy
 from plugkeep.spec import PluginSpec
 from plugkeep.toml_files import DEAD_LINK, NO_FILE, UnreadableError, parse, read_text
 
@@ -69,16 +70,19 @@ class _Examination:
     lines: Mapping[Key, int]
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    #: What the host says of all plugins that do not say otherwise.
+    common: dict[str, Any] = field(default_factory=dict)
 
     def whole(self, tables: dict[str, Any], known: Iterable[str]) -> HostConfig:
         top = self.fit((), tables, _values.TOP)
         host = self.fit(("host",), top.get("host", {}), _values.HOST)
+        self.common = {key: host[key] for key in ("restart", "watchdog") if key in host}
         written: dict[str, Any] = top.get("plugins", {})
         search = self.fit(("discover",), top.get("discover", {}), _values.DISCOVER)
         settled = {name for name, value in written.items() if _settles(value)}
         found = self.discovered(search, settled)
         specs = [self.plugin(name, value, found.pop(name, None)) for name, value in written.items()]
-        plugins = [*filter(None, specs), *found.values()]
+        plugins = [*filter(None, specs), *(replace(spec, **self.common) for spec in found.values())]
         for spec in plugins:
             self.available(spec)
         # Including those with problems of their own, which are no reason to report others.
@@ -128,6 +132,7 @@ class _Examination:
         values = self.fit(at, value, _values.PLUGIN)
         if not values.pop("enabled", True):
             return None
+        values = _completed(values, self.common)
         if found and "source" not in value:
             return replace(found, **values)
         if "source" not in value:
@@ -185,10 +190,11 @@ class _Examination:
                     'isolation = "process", or leave it out'
                 )
                 self.problems.append(self.problem(spec, key, message))
-        if spec.restart != "temporary" and not has_process:
+        policy = spec.restart
+        if isinstance(policy, RestartPolicy) and policy.when == "temporary":
             message = (
-                f'"{spec.restart}" fits, but only plugins with a process of their own are started '
-                'again; add isolation = "process"'
+                'fits, but without a when it is "temporary": never started again; '
+                'add when = "permanent" or "transient"'
             )
             self.warnings.append(self.problem(spec, "restart", message))
 
@@ -212,6 +218,17 @@ class _Examination:
             for cycle in error.cycles:
                 round_trip = " requires ".join(map(repr, (*cycle, cycle[0])))
                 self.note(("plugins", cycle[0], "requires"), f"a cycle: {round_trip}")
+
+
+def _completed(values: dict[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plugin's table says, and what the host says of all where it says nothing.
+
+    Where it has only a word for when it is to be restarted, the rest of the policy is the host's.
+    """
+    whole, word = {**common, **values}, values.get("restart")
+    if isinstance(word, str) and isinstance(common.get("restart"), RestartPolicy):
+        whole["restart"] = replace(common["restart"], when=word)
+    return whole
 
 
 def _settles(value: object) -> bool:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from plugkeep.config.model import HostConfig
 from plugkeep.config.reading import read_config
-from plugkeep.errors import LoadError, PluginError
+from plugkeep.errors import LoadError, PluginError, RequirementFailedError
 from plugkeep.host.building import Fitting, populate
 from plugkeep.host.granting import HostLoop
 from plugkeep.lifecycle import UP, State
 from plugkeep.order import users
 from plugkeep.registry import Registry
 from plugkeep.registry.registry import raise_for
-from plugkeep.supervisor import Supervisor
+from plugkeep.restart import RestartPolicy
+from plugkeep.supervision import Supervisor
 
 if TYPE_CHECKING:
     import logging
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from plugkeep.routing import RouteTable
-    from plugkeep.spec import PluginSpec, Restart
+    from plugkeep.spec import PluginSpec
     from plugkeep.web._wsgi import WsgiApp
 
 #: A method of the registry and the name of a plugin for it.
@@ -45,12 +46,14 @@ class Host:
         self._specs: dict[str, PluginSpec] = {}
         self._config = HostConfig(path="")
         self._loop = HostLoop()
-        self._supervisor = Supervisor(self.registry, self._restart_policy)
-        self.registry.subscribe(self._supervisor.look_after)
+        self._supervisor = Supervisor(
+            self.registry, self._restart_policy, loop=lambda: self._loop.current
+        )
+        self.registry.recovery.follow(self._supervisor.look_after)
 
-    def _restart_policy(self, name: str) -> Restart:
+    def _restart_policy(self, name: str) -> RestartPolicy:
         spec = self._specs.get(name)
-        return "temporary" if spec is None else spec.restart
+        return RestartPolicy() if spec is None else spec.restart_policy
 
     # --- assembling -----------------------------------------------------------------------
 
@@ -171,7 +174,8 @@ class Host:
     def restart(self, name: str) -> None:
         """Stop a plugin and the running ones that require it, and start them again.
 
-        One that is not running is started. All is attempted; then the first error is raised, with
+        One that is not running is started, a quarantined one, too, together with those that could
+        not run without it. All is attempted; then the first error is raised, with
         the others as its notes.
         """
         self._do(name, self._restarting(name))
@@ -253,11 +257,17 @@ class Host:
         self, name: str, exchange: Callable[[], object] = lambda: None, *, start: bool = True
     ) -> Iterator[_Task]:
         """Yield what is to be done one after the other, exchanging the plugin in between."""
-        again = [each for each in self._needing(name) if self.registry.state(each) in UP]
+        again = [each for each in self._needing(name) if self._is_to_run(each)]
         yield "stop", name
         exchange()
         if start:
             yield from (("start", each) for each in dict.fromkeys((name, *again)))
+
+    def _is_to_run(self, name: str) -> bool:
+        """Say whether a plugin is up, or would be but for what it requires."""
+        if self.registry.state(name) in (*UP, State.RESTARTING):
+            return True
+        return isinstance(self.registry.failure(name), RequirementFailedError)
 
     def _needing(self, name: str) -> list[str]:
         """Return `name` and all that directly or indirectly require it, in order of start."""

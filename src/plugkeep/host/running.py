@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from plugkeep.errors import LifecycleError, PluginError
-from plugkeep.events import Failed, LateReturn, StartFailed, StartSkipped, StopFailed
+from plugkeep.events import Failed, LateReturn, Started, StartFailed, StartSkipped, StopFailed
 from plugkeep.host.drivers import Driver, driving
-from plugkeep.lifecycle import UP
+from plugkeep.lifecycle import UP, State
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -82,12 +82,21 @@ def failures_of(registry: Registry) -> Iterator[list[PluginError]]:
     """Yield a list that fills with what goes wrong.
 
     What an interrupted start_all or stop_all would have returned is known only from its events.
+    Of a plugin that comes up again after all nothing has gone wrong in the end.
     """
     failures: list[PluginError] = []
+    latest: dict[str, PluginError] = {}
 
     def note(event: Event) -> None:
-        if isinstance(event, _FAILURES) and isinstance(event.error, PluginError):
+        is_failure = isinstance(event, _FAILURES) and isinstance(event.error, PluginError)
+        if is_failure or isinstance(event, Started):
+            earlier = latest.pop(event.plugin, None)
+            failures[:] = [each for each in failures if each is not earlier]
+        if is_failure:
+            assert isinstance(event.error, PluginError)  # noqa: S101  # see above
             failures.append(event.error)
+            if not isinstance(event, StopFailed):
+                latest[event.plugin] = event.error
 
     unsubscribe = registry.subscribe(note)
     try:
@@ -119,7 +128,7 @@ def run(
             driver.do("start_all")
             signals.armed = False  # what comes now is found by _wait
             when_started()
-            if _any_up(registry) and not (strict and failures):
+            if _any_to_come(registry) and not (strict and failures):
                 _wait(signals)
         except Interrupted:
             pass
@@ -199,5 +208,6 @@ def _await_unreturned(registry: Registry, signals: Interrupts) -> None:
         unsubscribe()
 
 
-def _any_up(registry: Registry) -> bool:
-    return any(registry.state(name) in UP for name in registry)
+def _any_to_come(registry: Registry) -> bool:
+    """Say whether any plugin is up, or is being brought back."""
+    return any(registry.state(name) in (*UP, State.RESTARTING) for name in registry)

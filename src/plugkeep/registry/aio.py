@@ -10,8 +10,9 @@ holds up nobody: its task is left behind and cleared up when it returns.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from plugkeep.errors import PluginError
 from plugkeep.order import Frontier
@@ -29,6 +30,9 @@ from plugkeep.registry.campaign import Campaign
 from plugkeep.registry.ledger import STOP, Entry, Ledger, Step
 from plugkeep.registry.turns import Operation, Turns, current, entered
 
+if TYPE_CHECKING:
+    from plugkeep.registry.recovery import Plan
+
 
 @asynccontextmanager
 async def turn(turns: Turns, verb: str, *, starts: bool = False) -> AsyncIterator[Operation]:
@@ -45,6 +49,20 @@ async def turn(turns: Turns, verb: str, *, starts: bool = False) -> AsyncIterato
             yield operation
     finally:
         turns.leave(operation)
+
+
+async def driven(
+    plan: Plan, perform: Callable[[Step, list[Entry]], Awaitable[list[PluginError]]]
+) -> list[PluginError]:
+    """Do what `plan` says."""
+    errors: list[PluginError] = []
+    with suppress(StopIteration):
+        step, entries = next(plan)
+        while True:
+            came = await perform(step, entries)
+            errors += came
+            step, entries = plan.send(came)
+    return errors
 
 
 async def run(
@@ -152,7 +170,7 @@ class PluginTask:
             await self._clear_up(call, error)
 
     async def _clear_up(self, call: Call, error: BaseException | None) -> None:
-        if call.step is STOP or error is not None:
+        if call.step.method == "stop" or error is not None:
             call.returned_late(error)
         elif is_async(call.entry, STOP):
             call.returned_late(await _outcome(call.entry, STOP))

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from plugkeep.registry.calls import Call
-from plugkeep.registry.ledger import START, STOP
+from plugkeep.registry.ledger import START
 
 
 class Attendant(Protocol):
@@ -33,7 +33,7 @@ class Attended:
 
     def launch(self, call: Call) -> None:
         """Begin a call; a stop when all attendants have done what they have to do before."""
-        if call.step is STOP and call.ledger.attendants:
+        if call.step.method == "stop" and call.ledger.attendants:
             self._run(self._stop(call))
         else:
             self._launch(call)

@@ -47,7 +47,9 @@ class Call:
         self.ledger = ledger
         self.step = step
         self.entry = entry
-        self.limit = ledger.stop_limit(entry) if step is STOP else ledger.limit(step, entry)
+        self.limit = (
+            ledger.stop_limit(entry) if step.method == "stop" else ledger.limit(step, entry)
+        )
         #: What the method raised, once it has returned; and how long it took, in seconds.
         self.error: BaseException | None = None
         self.duration = 0.0
@@ -107,7 +109,7 @@ class Call:
     def failure(self) -> PluginError | None:
         """Return what has gone wrong, now that the method has returned; None: nothing."""
         if self.error is None:
-            if self.step is STOP and self.refusal is not None:
+            if self.step.method == "stop" and self.refusal is not None:
                 return self._and_refused(explain(STOP, self.entry, self.refusal))
             return self.refused
         return self._and_refused(explain(self.step, self.entry, self.error))

@@ -119,7 +119,7 @@ class Campaign:
             return False
         call = None
         try:
-            self.ledger.emit(self.step.began, entry.name)
+            self.ledger.emit(self.step.began, entry)
             if self.step is START:
                 self.ledger.limit(STOP, entry)  # a misfit is told now, not when it has to stop
             call = Call(self.ledger, self.step, entry, self._notify)
@@ -148,7 +148,7 @@ def begin(
     if refusal is None:
         return entry.state is step.during
     errors.append(refusal)
-    ledger.emit(step.failed if step.method == "stop" else "StartSkipped", entry.name, None, refusal)
+    ledger.emit(step.failed if step.method == "stop" else "StartSkipped", entry, None, refusal)
     return False
 
 
@@ -198,7 +198,7 @@ def run_one(
     elif begin(ledger, step, entry, refuse_async, errors):
         began = perf_counter()
         try:
-            ledger.emit(step.began, entry.name)
+            ledger.emit(step.began, entry)
             began = perf_counter()  # what listeners took is not the plugin's
             foreign(call_plainly, entry, step)
             if step is START:
@@ -214,7 +214,7 @@ def run_one(
 def _needs_thread(ledger: Ledger, step: Step, entry: Entry) -> bool:
     if entry.line is not None:
         return True
-    if step is STOP:
+    if step.method == "stop":
         return ledger.stop_limit(entry) is not None
     try:
         ledger.limit(STOP, entry)

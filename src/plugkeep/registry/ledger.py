@@ -7,10 +7,9 @@ on one plugin costs the same whatever the number of plugins.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import count
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from plugkeep.errors import (
     AlreadyRegisteredError,
@@ -29,18 +28,18 @@ from plugkeep.errors import (
 from plugkeep.lifecycle import UP, State, check_timeout, check_transition
 from plugkeep.names import check_name, check_requires
 from plugkeep.plugin import Plugin, examine
+from plugkeep.registry.news import ERROR, News, log
 from plugkeep.signals import foreign
 
 if TYPE_CHECKING:
     from plugkeep.events import Event
     from plugkeep.registry.attending import Attendant
 
-    Listener = Callable[[Event], object]
     Check = Callable[[str, Plugin], object]
 
 
-#: Levels of `logging`, which is imported only when there is something to log.
-DEBUG, ERROR = 10, 40
+#: As `logging` has it.
+DEBUG = 10
 
 #: The attribute by which a plugin overrides the registry's limit.
 _TIMEOUTS = {"start": "start_timeout", "stop": "stop_timeout"}
@@ -79,6 +78,8 @@ STOP = Step(
     error=StopError,
     timeout=StopTimeoutError,
 )
+#: The stop of one that has failed, which it remains.
+CLEAR_UP = STOP._replace(after=State.FAILED, ended="ClearedUp", failed="ClearedUp")
 
 
 class Line(Protocol):
@@ -92,7 +93,22 @@ class Line(Protocol):
 class Entry:
     """One registered plugin and where it is in its life. Written only by the ledger."""
 
-    __slots__ = ("busy", "index", "line", "name", "plugin", "requires", "started", "state")
+    __slots__ = (
+        "busy",
+        "error",
+        "held",
+        "index",
+        "is_told_of",
+        "line",
+        "name",
+        "news",
+        "owes_stop",
+        "plugin",
+        "reason",
+        "requires",
+        "started",
+        "state",
+    )
 
     def __init__(self, name: str, plugin: Plugin, requires: tuple[str, ...]) -> None:
         self.name = name
@@ -106,6 +122,21 @@ class Entry:
         self.busy = False
         #: The thread or task that its start ran on and its stop has to run on, if it has one.
         self.line: Line | None = None
+        #: Its start has returned, and its stop has not been called since.
+        self.owes_stop = False
+        #: It is restarting together with what it requires, and not by itself.
+        self.held = False
+        #: What has happened to it and has not been told yet; somebody is at that.
+        self.news: list[Event] = []
+        self.is_told_of = False
+        #: What has gone wrong last, until it is up again; and why it is degraded.
+        self.error: PluginError | None = None
+        self.reason: str | None = None
+
+    @property
+    def to_stop(self) -> bool:
+        """Whether its stop is to be called before it can be left alone, or started again."""
+        return self.owes_stop or self.state in UP
 
 
 class Ledger:
@@ -121,8 +152,9 @@ class Ledger:
             "start": check_timeout("start_timeout of the registry", start_timeout),
             "stop": check_timeout("stop_timeout of the registry", stop_timeout),
         }
+        self._news = News()
+        self.subscribe = self._news.subscribe
         #: Replaced, never changed, so that reading them needs no lock.
-        self._listeners: tuple[Listener, ...] = ()
         self._checks: tuple[Check, ...] = ()
         self.attendants: tuple[Attendant, ...] = ()
 
@@ -139,8 +171,8 @@ class Ledger:
                     plugin=entry.name,
                 )
             self._enter(entry, next(self._count))
-        if self._listeners:
-            self.emit("Registered", entry.name)
+        if self._news.listeners:
+            self.emit("Registered", entry)
         return entry
 
     def remove(self, entry: Entry) -> None:
@@ -151,15 +183,15 @@ class Ledger:
             if entry.requires:
                 self._withdraw(entry)
             del self.entries[entry.name], self.plugins[entry.name]
-        if self._listeners:
-            self.emit("Unregistered", entry.name)
+        if self._news.listeners:
+            self.emit("Unregistered", entry)
 
     def replace(self, name: str, plugin: Plugin, requires: Iterable[str]) -> Plugin:
         """Put another plugin in the place of one that is not in use; return that one."""
         entry = make_entry(plugin, name, requires)
         with self._lock:
             old = self.find(name)
-            if old.busy or old.state in UP:
+            if old.busy or old.to_stop:
                 doing = "has a method that has not returned" if old.busy else f"is {old.state}"
                 raise LifecycleError(
                     f"plugin {name!r} cannot be replaced while it {doing}; stop it first",
@@ -167,8 +199,8 @@ class Ledger:
                 )
             self._withdraw(old)
             self._enter(entry, old.index)
-        self.emit("Unregistered", name)
-        self.emit("Registered", name)
+        self.emit("Unregistered", old)
+        self.emit("Registered", entry)
         return old.plugin
 
     def find(self, name: str) -> Entry:
@@ -207,11 +239,11 @@ class Ledger:
         with self._lock:
             return tuple(self._dependents.get(name, ()))
 
-    def running(self) -> list[Entry]:
-        """Return those that are up, in the order in which they started."""
+    def to_stop(self) -> list[Entry]:
+        """Return those whose stop is to be called, in the order in which they started."""
         with self._lock:
-            up = [entry for entry in self.entries.values() if entry.state in UP]
-        return sorted(up, key=lambda entry: entry.started)
+            found = [entry for entry in self.entries.values() if entry.to_stop]
+        return sorted(found, key=lambda entry: entry.started)
 
     def in_state(self, state: State) -> list[Entry]:
         """Return those that are in `state`, in order of registration."""
@@ -226,9 +258,10 @@ class Ledger:
         Tell by `entry.state is step.during` afterwards whether the method is to be called.
         """
         with self._lock:
-            if step is STOP:
-                if entry.state not in UP:
+            if step.method == "stop":
+                if not entry.to_stop or (step is CLEAR_UP and entry.state is not State.FAILED):
                     return None
+                entry.owes_stop = False
             elif entry.state in UP or self.entries.get(entry.name) is not entry:
                 return None
             elif (refusal := self._refusal(entry)) is not None:
@@ -249,14 +282,18 @@ class Ledger:
         """Move out of `step`, to where it leads or to failed; `returned`: the method has."""
         with self._lock:
             self._move(entry, step.after if error is None else State.FAILED)
-            if returned:
-                entry.busy = False
-            if step is START and error is None and not self._is_leant_on(entry):
+            entry.busy = entry.busy and not returned
+            if step is not CLEAR_UP:  # what it failed of says more
+                entry.error = error
+            entry.owes_stop = entry.state is State.RUNNING
+            if entry.owes_stop and not self._is_leant_on(entry):
                 entry.started = next(self._count)
+            kind = step.ended if error is None else step.failed
+            self._news.note(entry, kind, duration, error)
         if error is not None and error.__cause__ is not None:
             cause = error.__cause__  # its traceback is what the plugin's author needs
             log(DEBUG, "plugin %r failed to %s", entry.name, step.method, exc_info=cause)
-        self.emit(step.ended if error is None else step.failed, entry.name, duration, error)
+        self._news.tell(entry)
 
     def _is_leant_on(self, entry: Entry) -> bool:
         """Say whether it came back under plugins that require it: it keeps its place below them."""
@@ -267,7 +304,7 @@ class Ledger:
         """Note that a method which was given up has returned."""
         with self._lock:
             entry.busy = False
-        self.emit("LateReturn", entry.name, duration, error)
+        self.emit("LateReturn", entry, duration, error)
 
     def unreturned(self) -> list[str]:
         """Return those whose start or stop was given up, and has not returned so far."""
@@ -295,28 +332,71 @@ class Ledger:
             log(ERROR, "the registry's limit is used: %s", error)
             return self._timeouts["stop"]
 
-    def fail(self, entry: Entry, plugin: Plugin, error: PluginError, *, restarting: bool) -> bool:
-        """Move a plugin that is up to where a failure leads; False: it is not up any more."""
+    def fail(self, entry: Entry, plugin: Plugin | None, error: PluginError, *, ended: bool) -> bool:
+        """Move a plugin that is up to failed; False: it is not up any more, or not `plugin`."""
         with self._lock:
-            is_up = self.entries.get(entry.name) is entry and entry.state in UP
-            if entry.plugin is not plugin or not is_up:
+            if not self._is(entry, plugin) or entry.state not in UP:
                 return False
-            self._move(entry, State.RESTARTING if restarting else State.FAILED)
-        self.emit("Restarting" if restarting else "Failed", entry.name, None, error)
+            self._move(entry, State.FAILED)
+            entry.owes_stop = not ended
+            entry.error = error
+            self._news.note(entry, "Failed", None, error)
+        self._news.tell(entry)
         return True
+
+    def shift(  # each says what a state's change is made of
+        self,
+        entry: Entry,
+        olds: Collection[State],
+        new: State,
+        event: str,
+        *,
+        plugin: Plugin | None = None,
+        error: PluginError | None = None,
+        held: bool = False,
+        **more: Any,
+    ) -> bool:
+        """Move a plugin from one of the states `olds` to `new`, and tell.
+
+        Returns False where it is in another one, or gone, or not `plugin`. An `error` is kept.
+        """
+        with self._lock:
+            if not self._is(entry, plugin) or entry.state not in olds:
+                return False
+            self._move(entry, new)
+            entry.held = held
+            entry.reason = more.get("reason")
+            entry.error = error or entry.error
+            self._news.note(entry, event, None, error, **more)
+        self._news.tell(entry)
+        return True
+
+    def _is(self, entry: Entry, plugin: Plugin | None) -> bool:
+        """Say whether an entry is still in the book, and of `plugin` (None: of any)."""
+        return self.entries.get(entry.name) is entry and (plugin is None or entry.plugin is plugin)
 
     def restart_no_more(self, *names: str) -> None:
         """Have no plugin come back that is about to; of these, or (none) at all."""
         for entry in self.in_state(State.RESTARTING):
-            with self._lock:
-                if entry.state is State.RESTARTING and (not names or entry.name in names):
-                    self._move(entry, State.FAILED)
+            if not names or entry.name in names:
+                self.shift(entry, (State.RESTARTING,), State.STOPPED, "Stopped")
+
+    def emit(self, kind: str, entry: Entry, *what: Any, **more: Any) -> None:
+        """Tell of something that changes no state; see `News.note`."""
+        self._news.note(entry, kind, *what, **more)
+        self._news.tell(entry)
 
     def _refusal(self, entry: Entry) -> PluginError | None:
         if entry.busy:
             return StillBusyError(
                 f"plugin {entry.name!r} cannot start: an earlier start or stop of it "
                 f"exceeded its limit and has not returned yet",
+                plugin=entry.name,
+            )
+        if entry.owes_stop:
+            return StillBusyError(
+                f"plugin {entry.name!r} cannot start: it has failed, and its stop has not been "
+                "called since; stop it first",
                 plugin=entry.name,
             )
         for requirement in entry.requires:
@@ -364,48 +444,6 @@ class Ledger:
         """Raise what any check raises."""
         for check in self._checks:
             foreign(check, entry.name, entry.plugin)
-
-    # --- who listens ----------------------------------------------------------------------
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Add a listener; what is returned takes it away again, once."""
-        own: Listener = lambda event: listener(event)  # noqa: E731  # told apart by identity
-        with self._lock:
-            self._listeners = (*self._listeners, own)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not own)
-
-        return unsubscribe
-
-    def emit(
-        self,
-        kind: str,
-        plugin: str,
-        duration: float | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """Tell every listener. Costs next to nothing, and imports nothing, when there is none."""
-        if not self._listeners:
-            return
-        from plugkeep import events
-
-        event = getattr(events, kind)(
-            plugin=plugin, time=time.time(), duration=duration, error=error
-        )
-        for listener in self._listeners:
-            try:
-                foreign(listener, event)
-            except Exception as error:
-                log(ERROR, "a listener failed on %s of plugin %r", kind, plugin, exc_info=error)
-
-
-def log(level: int, message: str, *args: object, exc_info: BaseException | None = None) -> None:
-    """Log something; importing `logging` takes as long as all the rest, so only now."""
-    import logging
-
-    logging.getLogger("plugkeep.registry").log(level, message, *args, exc_info=exc_info)
 
 
 def make_entry(plugin: Plugin, name: str | None, requires: Iterable[str]) -> Entry:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from plugkeep.channel.calls import Calls
-from plugkeep.errors import PluginError, RegistryError, RequiredError
+from plugkeep.errors import PluginError, PluginFailedError, RegistryError, RequiredError
 from plugkeep.lifecycle import UP, State
 from plugkeep.order import Frontier, closure, start_order, users
 from plugkeep.plugin import Plugin, ProtocolOf
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from plugkeep.events import Event
     from plugkeep.registry.attending import Attendant
+    from plugkeep.registry.recovery import Plan, Recovery
 
 T = TypeVar("T")
 
@@ -76,7 +79,7 @@ class Registry:
         entry = self._ledger.entries.get(name)
         if entry is None:
             return
-        if not entry.busy and entry.state not in UP:
+        if not entry.busy and not entry.to_stop:
             self._ledger.remove(entry)
             return
         with self._turns.turn("unregister") as operation:
@@ -132,7 +135,7 @@ class Registry:
         return iter(self.names())
 
     def __repr__(self) -> str:
-        up = len(self._ledger.running())
+        up = sum(entry.state in UP for entry in self._ledger.entries.copy().values())
         return f"<Registry of {len(self)} plugins, {up} running>"
 
     def state(self, name: str) -> State:
@@ -236,7 +239,7 @@ class Registry:
         self._turns.halt_start()
         with self._turns.turn("stop_all") as operation:
             self._ledger.restart_no_more()
-            return self._stop(self._ledger.running()[::-1], operation)
+            return self._stop(self._ledger.to_stop()[::-1], operation)
 
     def __enter__(self) -> Self:
         try:
@@ -281,28 +284,48 @@ class Registry:
     # --- supervision ----------------------------------------------------------------------
 
     def report_failure(
-        self, name: str, error: PluginError, *, plugin: Plugin, restarting: bool = False
+        self, name: str, error: BaseException, *, plugin: Plugin | None = None, ended: bool = False
     ) -> bool:
-        """Note that `plugin`, registered as `name`, has failed while it was running.
+        """Note that a plugin has failed while it was running.
 
-        It is failed, then, or with `restarting` about to be started again by `start_again`. Those
-        that require it are left alone. Returns False, having done nothing, where it is not
-        running (any more), or is another plugin by now.
+        It is failed at once. Its stop is called when it is stopped, or brought back, next; unless
+        it has `ended`, so that there is nothing to be stopped. Returns False, having done nothing,
+        where it is not running (any more), or is not `plugin`.
         """
         entry = self._ledger.entries.get(name)
-        return entry is not None and self._ledger.fail(entry, plugin, error, restarting=restarting)
+        if entry is None:
+            return False
+        return self._ledger.fail(entry, plugin, _failure(name, error), ended=ended)
 
-    def start_again(self, name: str) -> None:
-        """Start a plugin that is restarting, unless somebody has stopped or started it since.
+    def failure(self, name: str) -> PluginError | None:
+        """Return what has gone wrong with a plugin last; None: nothing since it came up."""
+        return self._ledger.find(name).error
 
-        Raises StartError (or one of its kinds), PluginNotFoundError or RequirementError.
-        """
-        with self._turns.turn("start_again", starts=True) as operation:
-            if self._ledger.find(name).state is State.RESTARTING:
-                try:
-                    raise_for(name, self._start(self._needed_by(name), operation))
-                finally:
-                    self._ledger.restart_no_more(name)  # where it was not even attempted
+    def degradation(self, name: str) -> str | None:
+        """Return why a plugin is degraded; None: it is not."""
+        entry = self._ledger.find(name)
+        return entry.reason if entry.state is State.DEGRADED else None
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        """What a supervisor does with the plugins."""
+        from plugkeep.registry.recovery import Recovery
+
+        return Recovery(self._ledger)
+
+    def carry_out(self, plan: Plan) -> list[PluginError]:
+        """Do what `plan` says, as one operation; return what went wrong."""
+        with self._turns.turn("a restart", starts=True) as operation:
+            return _driven(plan, lambda step, entries: self._step(step, entries, operation))
+
+    async def acarry_out(self, plan: Plan) -> list[PluginError]:
+        """Like `carry_out`, for hosts that run an event loop."""
+        from plugkeep.registry import aio
+
+        async with aio.turn(self._turns, "a restart", starts=True) as operation:
+            return await aio.driven(
+                plan, lambda step, entries: self._arun(step, entries, operation)
+            )
 
     # --- the same, for hosts that run an event loop -----------------------------------------
 
@@ -323,7 +346,7 @@ class Registry:
         self._turns.halt_start()
         async with aio.turn(self._turns, "astop_all") as operation:
             self._ledger.restart_no_more()
-            return await self._arun(STOP, self._ledger.running()[::-1], operation)
+            return await self._arun(STOP, self._ledger.to_stop()[::-1], operation)
 
     async def astart(self, name: str) -> None:
         """Like `start`."""
@@ -348,7 +371,7 @@ class Registry:
         entry = self._ledger.entries.get(name)
         if entry is None:
             return
-        if not entry.busy and entry.state not in UP:
+        if not entry.busy and not entry.to_stop:
             self._ledger.remove(entry)
             return
         async with aio.turn(self._turns, "aunregister") as operation:
@@ -392,10 +415,17 @@ class Registry:
                 run_one(self._ledger, START, entry, operation, errors)
         return errors + self._not_attempted(operation, entries, errors)
 
-    def _stop(self, entries: list[Entry], operation: Operation) -> list[PluginError]:
+    def _step(self, step: Step, entries: list[Entry], operation: Operation) -> list[PluginError]:
+        if step is START:
+            return self._start([entry.name for entry in entries], operation, self.workers)
+        return self._stop(entries, operation, step)
+
+    def _stop(
+        self, entries: list[Entry], operation: Operation, step: Step = STOP
+    ) -> list[PluginError]:
         errors: list[PluginError] = []
         for entry in entries:
-            run_one(self._ledger, STOP, entry, operation, errors)
+            run_one(self._ledger, step, entry, operation, errors)
         return errors
 
     async def _arun(
@@ -430,7 +460,7 @@ class Registry:
 
     def _needing(self, name: str) -> list[Entry]:
         self._ledger.find(name)
-        running = {entry.name: entry for entry in self._ledger.running()}
+        running = {entry.name: entry for entry in self._ledger.to_stop()}
         dependents: dict[str, list[str]] = {}
         for entry in running.values():
             for requirement in entry.requires:
@@ -457,6 +487,31 @@ class Registry:
     def _finish_unregister(self, entry: Entry, errors: list[PluginError]) -> None:
         self._ledger.remove(entry)
         raise_for(entry.name, errors)
+
+
+def _failure(name: str, error: BaseException) -> PluginError:
+    """Return `error` as one that names the plugin."""
+    if isinstance(error, PluginError) and error.plugin == name:
+        return error
+    failure = PluginFailedError(
+        f"plugin {name!r} has failed: {type(error).__name__}: {error}", plugin=name
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _driven(
+    plan: Plan, perform: Callable[[Step, list[Entry]], list[PluginError]]
+) -> list[PluginError]:
+    """Do what `plan` says."""
+    errors: list[PluginError] = []
+    with suppress(StopIteration):
+        step, entries = next(plan)
+        while True:
+            came = perform(step, entries)
+            errors += came
+            step, entries = plan.send(came)
+    return errors
 
 
 def check_workers(workers: int | None) -> int | None:

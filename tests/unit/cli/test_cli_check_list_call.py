@@ -185,12 +185,12 @@ def test_modules_beside_the_file_can_be_imported(shell, command):
 
 def test_a_file_that_fits(shell):
     shell.plugin("a", start="raise SystemExit('started')")
-    shell.plugin("b", 'restart = "permanent"')
+    shell.plugin("b", "restart = { intensity = 3 }")
     result = shell.run("check")
     assert result.returncode == 0
     assert result.stdout == (
-        'warning: plugkeep.toml:6: plugins.b.restart: "permanent" fits, but only plugins with a '
-        'process of their own are started again; add isolation = "process"\n'
+        'warning: plugkeep.toml:6: plugins.b.restart: fits, but without a when it is "temporary": '
+        'never started again; add when = "permanent" or "transient"\n'
         "plugkeep.toml fits: 2 plugins\n"
     )
 

@@ -9,6 +9,8 @@ import pytest
 
 from plugkeep.config import examine, read_config
 from plugkeep.errors import ConfigError, PluginError
+from plugkeep.health import Watchdog
+from plugkeep.restart import RestartPolicy
 
 CLOCK = '[plugins.clock]\nsource = "file:clock.py"\n'
 
@@ -93,14 +95,53 @@ def test_plugins_may_require_what_the_host_registers_by_itself(write):
         read_config(file)
 
 
-def test_a_restart_policy_needs_a_process_to_start_again(write):
-    config = read_config(write(CLOCK + 'restart = "permanent"'))
-    assert config.plugins[0].restart == "permanent"
-    (warning,) = config.warnings
-    assert str(warning) == (
-        'plugkeep.toml:3: plugins.clock.restart: "permanent" fits, '
-        "but only plugins with a process of their own are started again; add "
-        'isolation = "process"'
+def test_a_policy_is_a_word_or_a_table(write):
+    config = read_config(
+        write(
+            CLOCK
+            + 'restart = { when = "permanent", intensity = 3, period = "1m", delay = 0, '
+            + 'max_delay = "500ms", jitter = 0, dependents = "keep" }\n'
+            + 'watchdog = { period = "5s", timeout = "500ms" }\n'
+            + '[plugins.a]\nsource = "file:a.py"\nrestart = "transient"\nwatchdog = "10s"\n'
+            + '[plugins.b]\nsource = "file:b.py"\n'
+        )
+    )
+    clock, a, b = config.plugins
+    assert clock.restart_policy == RestartPolicy(
+        when="permanent",
+        intensity=3,
+        period=60.0,
+        delay=0.0,
+        max_delay=0.5,
+        jitter=0.0,
+        dependents="keep",
+    )
+    assert clock.watchdog == Watchdog(5.0, 0.5)
+    assert (a.restart, a.restart_policy) == ("transient", RestartPolicy(when="transient"))
+    assert (a.watchdog, b.watchdog, b.restart) == (Watchdog(10.0), None, "temporary")
+
+
+def test_what_the_host_says_of_supervision_goes_for_plugins_that_do_not(write):
+    config = read_config(
+        write(
+            '[host]\nrestart = { when = "permanent", intensity = 9 }\nwatchdog = "5s"\n'
+            + CLOCK
+            + '[plugins.word]\nsource = "file:a.py"\nrestart = "transient"\n'
+            + "[plugins.table]\n"
+            + 'source = "file:a.py"\nrestart = { when = "transient" }\nwatchdog = false\n'
+        )
+    )
+    assert [(each.name, each.restart, each.watchdog) for each in config.plugins] == [
+        ("clock", RestartPolicy(when="permanent", intensity=9), Watchdog(5.0)),
+        ("word", RestartPolicy(when="transient", intensity=9), Watchdog(5.0)),
+        ("table", RestartPolicy(when="transient"), None),
+    ]
+
+
+def test_a_policy_without_a_when_is_told_to_do_nothing(write):
+    (warning,) = read_config(write(CLOCK + "restart = { intensity = 3 }")).warnings
+    assert str(warning).startswith(
+        'plugkeep.toml:3: plugins.clock.restart: fits, but without a when it is "temporary"'
     )
 
 
@@ -203,7 +244,35 @@ MISFITS = {
     ),
     "no restart": (
         CLOCK + "restart = 1",
-        '3: plugins.clock.restart: expected "temporary" or "transient" or "permanent"',
+        '3: plugins.clock.restart: expected "temporary", "transient", "permanent", or a table',
+    ),
+    "an unknown word for restart": (
+        CLOCK + 'restart = "always"',
+        "found the text 'always'",
+    ),
+    "a policy with an unknown key": (
+        CLOCK + 'restart = { intensty = 3 }',
+        "3: plugins.clock.restart: has the unknown key 'intensty'; did you mean 'intensity'?",
+    ),
+    "a negative intensity": (
+        CLOCK + 'restart = { when = "permanent", intensity = -1 }',
+        "3: plugins.clock.restart: intensity: expected how many restarts there may be",
+    ),
+    "a period of zero": (
+        CLOCK + 'restart = { when = "permanent", period = 0 }',
+        "3: plugins.clock.restart: period: expected a duration above 0",
+    ),
+    "a pause above its cap": (
+        CLOCK + 'restart = { when = "permanent", delay = "3s" }',
+        "3: plugins.clock.restart: delay is 3 s, which is above max_delay, 2 s",
+    ),
+    "a watchdog that is none": (
+        CLOCK + "watchdog = true",
+        '3: plugins.clock.watchdog: expected a duration above 0, such as "5s", a table, or false',
+    ),
+    "a watchdog without a period": (
+        CLOCK + 'watchdog = { timeout = "1s" }',
+        '3: plugins.clock.watchdog: has no period; expected one, such as period = "5s"',
     ),
     "enabled no bool": (
         CLOCK + 'enabled = "yes"',

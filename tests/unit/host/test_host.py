@@ -227,10 +227,10 @@ def test_plugins_of_the_host_itself_may_be_required(folder):
 
 
 def test_warnings_of_the_file_are_logged(folder, caplog):
-    folder.plugin("a", 'restart = "permanent"')
+    folder.plugin("a", "restart = { intensity = 3 }")
     with caplog.at_level(logging.WARNING, "plugkeep.host"):
         Host.from_file(folder.config)
-    assert "only plugins with a process of their own are started again" in caplog.text
+    assert 'without a when it is "temporary"' in caplog.text
 
 
 def test_specs_can_be_added_one_by_one_and_all_or_none(folder):
