@@ -60,6 +60,16 @@ def check_transition(plugin: str, old: State, new: State) -> None:
         )
 
 
+def check_pause(what: str, value: object) -> float:
+    """Return `value` as seconds, which may be 0; ValueError where it is no such thing."""
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    seconds = check_timeout(what, value)
+    if seconds is None:
+        raise TypeError(f"{what} is None; it takes seconds as a number, 0 or more")
+    return seconds
+
+
 def check_timeout(what: str, value: object) -> float | None:
     """Return `value` as seconds, None meaning no limit; ValueError where it is no such thing."""
     if value is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from plugkeep.health import Watchdog
-from plugkeep.lifecycle import check_timeout
+from plugkeep.lifecycle import check_pause, check_timeout
 from plugkeep.names import check_name, check_requires
 from plugkeep.restart import Restart, RestartPolicy
 
@@ -48,6 +48,10 @@ class PluginSpec:
     #: Of its process, where it has one: seconds that a call may take; what is added to the host's
     #: environment; the working directory.
     call_timeout: float | None = None
+    #: Of its process: seconds that calls under way have to end before it is told to stop, and that
+    #: it has after SIGTERM where it does not obey; None: one.
+    drain_timeout: float | None = None
+    term_timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     cwd: str | None = None
     #: Whether its process may be a fork of a warm interpreter, where that is possible.
@@ -76,6 +80,9 @@ class PluginSpec:
             )
         for attribute in ("start_timeout", "stop_timeout", "call_timeout"):
             check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))
+        for attribute in ("drain_timeout", "term_timeout"):
+            if (seconds := getattr(self, attribute)) is not None:
+                check_pause(f"{attribute} of plugin {self.name!r}", seconds)
 
     @property
     def restart_policy(self) -> RestartPolicy:

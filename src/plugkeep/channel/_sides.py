@@ -195,6 +195,8 @@ class Side:
         if frame is None:
             return self._open_any(method, args, kwargs, waiter, timeout, credit)
         self._calls[number] = waiter
+        if channel.is_retired:
+            channel.refuse(number)
         self._dispatch(number, frame)
         if self.under_way == 1 and self._may_look:
             self._look(waiter)
@@ -211,6 +213,8 @@ class Side:
         if opened is None:
             return self.open_in_full(method, (), params, waiter, credit=credit, as_is=True)
         number, frame = opened
+        if self._channel.is_retired:
+            self._channel.refuse(number)
         self._dispatch(number, frame)
         if len(self._gathered) >= _STREAMS:
             self.write()

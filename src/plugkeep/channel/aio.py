@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from plugkeep.channel._async_waiters import AsyncListener, AsyncWaiter
 from plugkeep.channel._sides import side_of
-from plugkeep.channel.channel import timed_out
+from plugkeep.channel.channel import Retired, timed_out
 from plugkeep.channel.streaming import Credit
 from plugkeep.errors import CallError
 from plugkeep.wire.messages import PlainAnswer
@@ -51,6 +51,8 @@ async def acall(  # noqa: C901  # every call made here costs each call
     except BaseException as error:
         side.withdraw(number)
         side.leave()
+        if isinstance(error, Retired):
+            return await caller.instead().acall(method, args, kwargs, options)
         if isinstance(error, CallError):
             raise caller.named(error) from None
         raise
@@ -112,7 +114,7 @@ class AsyncStream(AsyncIterator[Any]):
         if self._is_over:
             raise StopAsyncIteration
         try:
-            waiter = self._waiter or await self._open()
+            waiter = self._waiter or await self._open_somewhere()
             return await self._next(waiter)
         except CallError as error:
             self._close()
@@ -140,6 +142,15 @@ class AsyncStream(AsyncIterator[Any]):
         if self._waiter is not None and not self._is_over:
             self._channel.forget(self._number)
             self._waiter.side.forget()
+
+    async def _open_somewhere(self) -> AsyncListener:
+        while True:
+            try:
+                return await self._open()
+            except Retired:
+                self._close()
+                self._caller = self._caller.instead()
+                self._channel, self._is_over = self._caller.channel, False
 
     async def _open(self) -> AsyncListener:
         side = side_of(self._channel)

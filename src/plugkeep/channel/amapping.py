@@ -42,7 +42,10 @@ async def amap(
     options: Options,
 ) -> AsyncIterator[Any]:
     """See `Caller.amap`."""
-    mapped = _Mapped(caller, method, list(iterables), options)
+    sources = list(iterables)
+    while (mapped := _Mapped(caller, method, sources, options)).is_retired:
+        mapped.end()
+        caller = caller.instead()
     try:
         while await mapped.has_next():
             yield caller.outcome(mapped.next(), method, options)
@@ -66,10 +69,13 @@ class _Mapped:
         self._room: Bell | None = None
         self._cancel: Callable[[], object] = _nothing
         self._sources = sources
+        channel.mapping.add(self)
+        #: It is to be done elsewhere, for the channel takes no more calls.
+        self.is_retired = channel.is_retired
         is_fed = any(hasattr(source, "__aiter__") for source in sources)
         self._items = None if is_fed else zip(*sources)  # noqa: B905  # as `map` does
         self._side.enter()
-        if is_fed:
+        if is_fed and not self.is_retired:
             self._cancel = self._side.loop.spawn(self._feed)
 
     async def has_next(self) -> bool:
@@ -100,6 +106,7 @@ class _Mapped:
     def end(self) -> None:
         """Give up what is under way."""
         self._pipeline.is_over = True  # for a source may pass over that it is cancelled
+        self._channel.mapping.discard(self)
         self._cancel()
         for number in list(self._order.numbers):
             self._channel.abandon(number)

@@ -13,12 +13,13 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from plugkeep.channel.channel import Channel
+from plugkeep.channel.channel import Channel, Retired
 from plugkeep.channel.failures import Called, error_of
 from plugkeep.errors import (
     CallError,
     CallTimeoutError,
     MethodNotFoundError,
+    NotStartedError,
     PluginError,
     ProtocolViolationError,
 )
@@ -72,6 +73,8 @@ class Caller:
         self.plugin = plugin
         self.methods = methods
         self._call = channel.call
+        #: Who calls instead, once the channel takes no more calls; None: nobody.
+        self.successor: Caller | None = None
 
     def call(
         self,
@@ -92,6 +95,8 @@ class Caller:
                 answer = self._call(method, args, kwargs, timeout)
             else:
                 answer = self.channel.call_following(method, args, kwargs, timeout, on_progress)
+        except Retired:
+            return self.instead().call(method, args, kwargs, options)
         except CallError as error:
             raise self.named(error) from None
         if type(answer) is PlainAnswer and buffers == "bytes":
@@ -121,7 +126,10 @@ class Caller:
         from plugkeep.channel.streaming import Stream
 
         self._check_name(method)
-        return Stream(self, method, args, kwargs, options)
+        try:
+            return Stream(self, method, args, kwargs, options)
+        except Retired:
+            return self.instead().stream(method, args, kwargs, options)
 
     def astream(
         self,
@@ -159,6 +167,13 @@ class Caller:
 
         self._check_name(method)
         return amapping.amap(self, method, iterables, options)
+
+    def instead(self) -> Caller:
+        """Return who calls now that the channel takes no more. Raises NotStartedError: nobody."""
+        if self.successor is None:
+            text = f"plugin {self.plugin!r} is being stopped, and takes no more calls"
+            raise NotStartedError(text, plugin=self.plugin)
+        return self.successor
 
     def _check_name(self, method: str) -> None:
         if method[:2] == RESERVED:

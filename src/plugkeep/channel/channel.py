@@ -25,14 +25,14 @@ from plugkeep.channel.ends import Ends
 from plugkeep.channel.io_thread import IoThread
 from plugkeep.channel.peer import Peer
 from plugkeep.channel.waiters import LEADER, AnyWaiter, Waiter
-from plugkeep.errors import CallTimeoutError, PluginError, ProtocolViolationError
+from plugkeep.errors import CallError, CallTimeoutError, PluginError, ProtocolViolationError
 from plugkeep.signals import SignalsHeld
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
-from plugkeep.wire.messages import Id, PlainAnswer
+from plugkeep.wire.messages import PING, STOP, Id, PlainAnswer
 from plugkeep.wire.sending import Sending
 
-__all__ = ["READ_SIZE", "Channel", "Peer", "serving"]
+__all__ = ["READ_SIZE", "Channel", "Peer", "Retired", "serving"]
 
 _LITTLE = (4 * 1024,)  # for a single small answer
 _MUCH = (READ_SIZE,)
@@ -40,6 +40,14 @@ _MUCH = (READ_SIZE,)
 _LEFT_BEHIND = 100
 #: Seconds that event loops have to let go of a channel which is closed, and between two looks.
 _LOOPS_PATIENCE, _LOOPS_PAUSE = 0.2, 0.0005
+
+#: What is asked for to the very end.
+_CONTROL = (STOP, PING)
+
+
+class Retired(CallError):
+    """Raised where a channel takes no more calls: what was to be called has not been sent."""
+
 
 #: On behalf of which call of the other end's this runs: the channel, and the number.
 serving: ContextVar[tuple[Channel, Id] | None] = ContextVar("serving", default=None)
@@ -86,6 +94,11 @@ class Channel(Leading):
         #: and returns False.
         self.takes: Callable[[bytes], bool] | None = None
         self.luck = Luck()
+        #: It takes no more calls. Looked at after a call has been put in the table, so that
+        #: whoever sets it, and finds the table empty then, knows that none will be sent.
+        self.is_retired = False
+        #: Those that make one call after another on it, which are not in the table in between.
+        self.mapping: set[object] = set()
         self._is_closing = False
         self._forgotten: deque[Id] = deque()
         self._send_now = self.outbox.send
@@ -135,6 +148,8 @@ class Channel(Leading):
                 sending: Sending = (frame, ())
             else:
                 number, sending = self.request(method, args, kwargs, LEADER, left)
+            if self.is_retired and method not in _CONTROL:
+                self.refuse(number)
             if not self._send_now(sending):
                 self.send_slowly(deadline)
             self.uses += 1
@@ -262,6 +277,8 @@ class Channel(Leading):
             **how,
         )
         try:
+            if self.is_retired and method not in _CONTROL:
+                self.refuse(number)
             if wait:
                 self.send(sending, None if timeout is None else time.monotonic() + timeout)
             elif later:
@@ -276,6 +293,20 @@ class Channel(Leading):
             self.connection.give_up(number)
             raise
         return number
+
+    def retire(self) -> None:
+        """Take no more calls; those under way go on."""
+        self.is_retired = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way, nor about to be by what is under way."""
+        return not self._calls and not self.mapping
+
+    def refuse(self, number: Id) -> None:
+        """Raise Retired, for a call that is in the table and has not been sent."""
+        self.connection.give_up(number)
+        raise Retired("it takes no more calls")
 
     def within(self) -> Any:
         """Return the number of the call on whose behalf this thread, or task, calls."""

@@ -138,6 +138,11 @@ class Mapped:
 
     def _batches(self) -> Iterator[Sequence[Any]]:
         pipeline, order = self._pipeline, self._order
+        self._channel.mapping.add(self)
+        if self._channel.is_retired:
+            self._channel.mapping.discard(self)
+            yield from self._moved()
+            return
         try:
             while True:
                 if pipeline.room:
@@ -158,6 +163,13 @@ class Mapped:
             raise self._caller.named(error) from None
         finally:
             self._end()
+
+    def _moved(self) -> Iterator[Sequence[Any]]:
+        """Do all of it elsewhere, for the channel takes no more calls."""
+        caller = self._caller.instead()
+        moved = Mapped(caller, self._method, [self._items], self._options)
+        moved._items = self._items
+        return moved._batches()
 
     def _take_results(self) -> tuple[list[Any], PluginError | None]:
         """Return the next results, up to an error."""
@@ -184,6 +196,7 @@ class Mapped:
 
     def _end(self) -> None:
         """Give up what is under way."""
+        self._channel.mapping.discard(self)
         for number in list(self._order.numbers):
             self._channel.forget(number)
         self._order.numbers.clear()

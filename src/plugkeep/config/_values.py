@@ -207,6 +207,7 @@ TOP: Mapping[str, Reader] = {"host": a_table, "plugins": a_table, "discover": a_
 HOST: Mapping[str, Reader] = {
     "start_timeout": a_timeout,
     "stop_timeout": a_timeout,
+    "shutdown_timeout": a_timeout,
     "workers": a_count,
     "preimport": modules,
     "restart": a_restart,
@@ -224,6 +225,8 @@ PLUGIN: Mapping[str, Reader] = {
     "stop_timeout": a_timeout,
     "grants": names,
     "call_timeout": a_timeout,
+    "drain_timeout": a_pause,
+    "term_timeout": a_pause,
     "env": variables,
     "cwd": a_text,
     "fork": a_bool,

@@ -46,6 +46,8 @@ class HostConfig:
     #: Seconds, for plugins that do not say otherwise; None: no limit.
     start_timeout: float | None = None
     stop_timeout: float | None = None
+    #: Seconds that stopping all plugins may take, whatever they say themselves.
+    shutdown_timeout: float | None = None
     #: How many plugins may start side by side; None: one after another, on the host's thread.
     workers: int | None = None
     #: For plugins that do not say otherwise; it is in their specs already.

@@ -62,6 +62,10 @@ def examine(
     return config, sorted(examination.problems, key=lambda problem: problem.line or 0)
 
 
+#: Keys that are about a plugin's own process.
+_OF_PROCESSES = ("call_timeout", "drain_timeout", "term_timeout", "env", "cwd")
+
+
 @dataclass(slots=True)
 class _Examination:
     """One pass over one file; what does not fit is noted, and the pass goes on."""
@@ -183,8 +187,8 @@ class _Examination:
         except InvalidSourceError as error:
             self.problems.append(self.problem(spec, "source", str(error)))
             return
-        for key in ("call_timeout", "env", "cwd") if not has_process else ():
-            if getattr(spec, key):
+        for key in _OF_PROCESSES if not has_process else ():
+            if getattr(spec, key) not in (None, {}):
                 message = (
                     "is about a process of the plugin's own, and it runs in the host's; add "
                     'isolation = "process", or leave it out'

@@ -25,6 +25,7 @@ from plugkeep.sandbox._options import (
     check_table,
     check_text,
 )
+from plugkeep.sandbox.sandbox import DRAIN_TIMEOUT, TERM_TIMEOUT
 from plugkeep.spec import PluginSpec
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def isolate(
     start_timeout: float | None = START_TIMEOUT,
     stop_timeout: float | None = 5.0,
     call_timeout: float | None = None,
+    drain_timeout: float = DRAIN_TIMEOUT,
+    term_timeout: float = TERM_TIMEOUT,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     wire: int = 2,
@@ -87,12 +90,19 @@ def isolate(
     check = import_module(f"plugkeep.loaders.{parsed.kind.replace('-', '_')}").check
     found = check(parsed)
     options: dict[str, Any] = {"config": config, "grants": grants}
-    limits = (start_timeout, stop_timeout, call_timeout)
+    limits: dict[str, Any] = {
+        "start_timeout": start_timeout,
+        "stop_timeout": stop_timeout,
+        "call_timeout": call_timeout,
+        "drain_timeout": drain_timeout,
+        "term_timeout": term_timeout,
+    }
     if parsed.kind == "exec":
         if python is not None:
             raise ValueError(f"python is {python!r}, but the source {source!r} is a program")
-        options |= dict(zip(_LIMITS, limits, strict=True))
-        return ExecSandbox(*found, name=name, env=env, cwd=cwd, wire=wire, **options)
+        path, *args = found
+        options |= limits
+        return ExecSandbox(path, *args, name=name, env=env, cwd=cwd, wire=wire, **options)
     name = _name(parsed) if name is None else check_name(name)
     of = f"of plugin {name!r}"
     level = check_level(f"wire {of}", wire)
@@ -107,10 +117,10 @@ def isolate(
         frames_only=level == 2,
         forks=fork and level == 2 and python is None,
     )
-    return Sandbox(command, **check_limits(of, *limits), **options)
+    return Sandbox(command, **check_limits(of, **limits), **options)
 
 
-_LIMITS = ("start_timeout", "stop_timeout", "call_timeout")
+_LIMITS = ("start_timeout", "stop_timeout", "call_timeout", "drain_timeout", "term_timeout")
 
 
 def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:

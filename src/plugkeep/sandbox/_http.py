@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plugkeep.channel._async_waiters import AsyncWaiter, Bell, ring
 from plugkeep.channel._sides import side_of
 from plugkeep.channel.calling import PLAIN
+from plugkeep.channel.channel import Retired
 from plugkeep.errors import CallError, CallTimeoutError, HttpError, InvalidResponseEventError
 from plugkeep.wire.events import Chunk
 from plugkeep.wire.http import (
@@ -51,7 +52,11 @@ _SHORT_BODY: Final = 64 * 1024
 
 
 async def exchange(
-    link: Link, target: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    link: Link,
+    target: Callable[[Link], dict[str, Any]],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Have the plugin's application answer a request, or serve a WebSocket.
 
@@ -68,13 +73,34 @@ async def exchange(
         body, more = await _beginning(size, receive)
     if body is None:
         return  # the client is gone already
+    beginning: dict[str, Any] = {"scope": pack_scope(scope), "body": body, "more": more}
+    while True:
+        try:
+            await _relay(link, beginning, target(link), scope["type"], receive, send)
+        except Retired:
+            link = link.instead()
+        else:
+            return
+
+
+async def _relay(
+    link: Link,
+    beginning: dict[str, Any],
+    target: dict[str, Any],
+    kind: str,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Do one exchange over one link. Raises Retired where that takes no more of them."""
+    if target:
+        beginning = beginning | {"scope": beginning["scope"] | target}
     side = side_of(link.channel)
-    own = _Exchange(side, link, scope["type"], receive, send)
+    own = _Exchange(side, link, kind, receive, send)
     side.enter()
     try:
         if link.channel.outbox.queue:
             await side.drain()
-        own.open({"scope": pack_scope(scope) | target, "body": body, "more": more})
+        own.open(beginning)
         await own.relay()
     except BaseException as error:
         side.withdraw(own.number)

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 STOP_MESSAGE = b'{"cmd":"stop"}\n'
 
-#: Seconds that a process which ignored the stop message has after SIGTERM, at most.
-TERM_GRACE = 1.0
 _KILL_PATIENCE = 5.0  # SIGKILL takes effect at once, unless the process is stuck in the kernel
 
 
@@ -303,8 +301,17 @@ class Life:
 
     # --- ending ---------------------------------------------------------------------------
 
-    def stop(self, timeout: float) -> Outcome:
-        """Ask it to end, wait `timeout` seconds, and insist. To be followed by `end`."""
+    def drain(self, seconds: float) -> None:
+        """Let no more calls begin, and wait so long for the end of those that are under way."""
+        if self.link is not None:
+            self.link.retire()
+            self.link.drain(seconds)
+
+    def stop(self, timeout: float, grace: float) -> Outcome:
+        """Ask it to end, wait `timeout` seconds, and insist: by SIGTERM, for `grace` seconds.
+
+        To be followed by `end`, which does not ask any more.
+        """
         deadline = time.monotonic() + timeout
         with SignalsHeld():
             if not self._end_watch():
@@ -319,7 +326,7 @@ class Life:
             return Outcome.RAISED if self.error else Outcome.OBEYED
         self._process.kill(signal.SIGTERM)
         self._process.kill(signal.SIGCONT)  # a stopped one could not obey
-        if self._process.wait(min(TERM_GRACE, timeout)):
+        if self._process.wait(min(grace, timeout)):
             return Outcome.TERMINATED
         return Outcome.KILLED
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _MISCONFIGURED = f"{ConfigError.__module__}.{ConfigError.__qualname__}"
 
 
+#: Seconds between two looks at whether calls are under way, at first and in the end.
+_FIRST_LOOK, _LOOKS = 0.0005, 0.01
 #: In the place of a result: the plugin has no such method.
 _UNKNOWN = object()
 
@@ -113,6 +115,8 @@ class Link:
         )
         channel.end = self.end
         self.caller = Caller(self.channel, plugin, lambda: announcement.methods or ())
+        #: What is used instead, once this takes no more calls; None: nothing.
+        self.successor: Link | None = None
         self.channel.settle()
 
     def start(self, config: Any, deadline: float) -> PluginError | None:
@@ -151,6 +155,36 @@ class Link:
         if result is _UNKNOWN and self.announcement.level == 1:
             self.channel.post((STOP_MESSAGE, ()))
         return error
+
+    def retire(self, successor: Link | None = None) -> None:
+        """Take no more calls; those under way go on. `successor` takes them."""
+        self.successor = successor
+        self.caller.successor = None if successor is None else successor.caller
+        self.channel.retire()
+
+    def take_again(self) -> None:
+        """Take calls as before."""
+        self.channel.is_retired = False
+
+    def instead(self) -> Link:
+        """Return what is used now that this takes no more calls. Raises NotStartedError."""
+        self.caller.instead()
+        assert self.successor is not None  # noqa: S101  # see there
+        return self.successor
+
+    def drain(self, seconds: float) -> bool:
+        """Wait so long for the calls that are under way; say whether none is left.
+
+        To be told of the end of each would cost each call; so it is looked, less and less often.
+        """
+        deadline, pause = time.monotonic() + seconds, _FIRST_LOOK
+        while not (self.channel.is_idle or self.channel.is_lost):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, _LOOKS)
+        return True
 
     def settle(self) -> None:
         """Deal with what is left of a process that has ended, to its last line."""

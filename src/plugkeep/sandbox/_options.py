@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from plugkeep.errors import ConfigError
-from plugkeep.lifecycle import check_timeout
+from plugkeep.lifecycle import check_pause, check_timeout
 
 
 class Limits(TypedDict):
@@ -19,15 +19,25 @@ class Limits(TypedDict):
     start_timeout: float
     stop_timeout: float
     call_timeout: float | None
+    drain_timeout: float
+    term_timeout: float
 
 
 def check_limits(
-    of: str, start_timeout: float | None, stop_timeout: float | None, call_timeout: float | None
+    of: str,
+    *,
+    start_timeout: float | None,
+    stop_timeout: float | None,
+    call_timeout: float | None,
+    drain_timeout: float,
+    term_timeout: float,
 ) -> Limits:
     return Limits(
         start_timeout=_seconds(f"start_timeout {of}", start_timeout),
         stop_timeout=_seconds(f"stop_timeout {of}", stop_timeout),
         call_timeout=check_timeout(f"call_timeout {of}", call_timeout),
+        drain_timeout=check_pause(f"drain_timeout {of}", drain_timeout),
+        term_timeout=check_pause(f"term_timeout {of}", term_timeout),
     )
 
 

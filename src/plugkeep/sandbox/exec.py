@@ -18,7 +18,7 @@ from plugkeep.sandbox._options import (
     check_program,
     check_text,
 )
-from plugkeep.sandbox.sandbox import Sandbox
+from plugkeep.sandbox.sandbox import DRAIN_TIMEOUT, TERM_TIMEOUT, Sandbox
 
 if TYPE_CHECKING:
     from plugkeep.sandbox.granting import Grants
@@ -33,6 +33,9 @@ class ExecSandbox(Sandbox):
 
     `start_timeout` is how many seconds the program has to say that it is ready; `stop_timeout`
     how many it has to end when it is told to, before it is ended by force; None is without limit.
+    Before it is told, the calls that are under way have `drain_timeout` seconds to end; there are
+    no new ones. Where it does not obey, its whole group is sent SIGTERM, and SIGKILL `term_timeout`
+    seconds later.
     `env` is its whole environment (not an addition to the host's), None the host's; `cwd` its
     working directory. `wire` is the highest level of the wire that the host may speak with it, 0
     or 1, and `call_timeout` how long calls may take; at level 0 there are none.
@@ -53,6 +56,8 @@ class ExecSandbox(Sandbox):
         start_timeout: float | None = 5.0,
         stop_timeout: float | None = 5.0,
         call_timeout: float | None = None,
+        drain_timeout: float = DRAIN_TIMEOUT,
+        term_timeout: float = TERM_TIMEOUT,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         wire: int = 1,
@@ -72,7 +77,14 @@ class ExecSandbox(Sandbox):
                 cwd=check_folder(of, cwd),
                 wire=check_level(f"wire {of}", wire),
             ),
-            **check_limits(of, start_timeout, stop_timeout, call_timeout),
+            **check_limits(
+                of,
+                start_timeout=start_timeout,
+                stop_timeout=stop_timeout,
+                call_timeout=call_timeout,
+                drain_timeout=drain_timeout,
+                term_timeout=term_timeout,
+            ),
             config=config,
             grants=grants,
         )

@@ -7,9 +7,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 
 from plugkeep.channel.calls import Calls
+from plugkeep.deadlines import time_left
 from plugkeep.errors import AlreadyStartedError, NotStartedError, PluginError, SandboxError
 from plugkeep.lifecycle import State, check_timeout
 from plugkeep.plugin import ApplicationProvider, RouteProvider
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from plugkeep.sandbox.web import RemoteApplication
 
 T = TypeVar("T")
+
+#: Seconds that calls under way have to end before the plugin is told to stop, and that a process
+#: has after SIGTERM which has not obeyed.
+DRAIN_TIMEOUT: Final = 1.0
+TERM_TIMEOUT: Final = 1.0
 
 #: Where `start` and `stop` lead from each state: to another state, or to an error saying why not.
 _START: dict[State, State | str] = {
@@ -59,6 +65,8 @@ class Sandbox(Calls):
         start_timeout: float,
         stop_timeout: float,
         call_timeout: float | None,
+        drain_timeout: float = DRAIN_TIMEOUT,
+        term_timeout: float = TERM_TIMEOUT,
         config: Any = None,
         grants: Mapping[str, object] | Grants | None = None,
     ) -> None:
@@ -67,6 +75,7 @@ class Sandbox(Calls):
         self.wire = command.wire
         self._command = command
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
+        self._drain_timeout, self._term_timeout = drain_timeout, term_timeout
         self._config = config
         self._grants = _granted(command, grants)
         self._lock = threading.Lock()  # never held while anything is waited for
@@ -292,9 +301,13 @@ class Sandbox(Calls):
             link.patience = self._call_timeout
 
     def _ask_and_insist(self, life: Life) -> None:
-        outcome = life.stop(self._stop_timeout)
+        # Where all has to be stopped by a certain time, a part of that is for SIGTERM.
+        life.drain(min(self._drain_timeout, time_left() / 2))
+        grace = min(self._term_timeout, time_left() / 2)
+        timeout = min(self._stop_timeout, max(time_left() - grace, 0.0))
+        outcome = life.stop(timeout, grace)
         if outcome is not Outcome.OBEYED or not life.end().clean:
-            raise self._failure(STOP, outcome, life, self._stop_timeout)
+            raise self._failure(STOP, outcome, life, timeout)
 
     def _leave(self, state: State, turn: object) -> None:
         """End what runs, if anything does, and go to `state`, unless it is somebody else's turn."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from plugkeep.errors import NotStartedError
 from plugkeep.routing.route import Route
 
 if TYPE_CHECKING:
+    from plugkeep.sandbox._link import Link
     from plugkeep.sandbox.sandbox import Sandbox
 
 
@@ -23,7 +25,13 @@ class RemoteApplication:
         self.sandbox = sandbox
         #: Where it is to be mounted.
         self.mount = mount
-        self._target: dict[str, Any] = {} if index is None else {"route": index}
+        link = sandbox._link
+        self._offered = None if index is None else _offered(link, index)
+        #: What says that it is meant, and over which link: that of another process may differ.
+        self._target: tuple[ref[Link] | None, dict[str, Any]] = (
+            None if link is None else ref(link),
+            {} if index is None else {"route": index},
+        )
         self._exchange: Callable[..., Coroutine[Any, Any, None]] | None = None
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Coroutine[Any, Any, None]:
@@ -36,7 +44,23 @@ class RemoteApplication:
             from plugkeep.sandbox._http import exchange
 
             self._exchange = exchange
-        return self._exchange(link, self._target, scope, receive, send)
+        return self._exchange(link, self._target_on, scope, receive, send)
+
+    def _target_on(self, link: Link) -> dict[str, Any]:
+        """Return what says that it is meant, in the process that is at the other end of `link`.
+
+        After a reload that is another one, which may have other routes, or none like this.
+        """
+        known, target = self._target
+        if self._offered is not None and (known is None or known() is not link):
+            index = link.offer.find(*self._offered)
+            if index is None:
+                name, (method, path) = self.sandbox.name, self._offered
+                text = f"plugin {name!r} has no route {method} {path} since it was reloaded"
+                raise NotStartedError(text, plugin=name)
+            target = {"route": index}
+            self._target = ref(link), target
+        return target
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.sandbox!r}>"
@@ -54,6 +78,14 @@ class RemoteHandler:
 
     def __call__(self, _request: object) -> RemoteApplication:
         return self.application
+
+
+def _offered(link: Link | None, index: int) -> tuple[str, str] | None:
+    """Return method and path of a route that the plugin has announced."""
+    if link is None or index >= len(link.offer.routes):
+        return None
+    offered = link.offer.routes[index]
+    return offered.method, offered.path
 
 
 def remote_routes(sandbox: Sandbox) -> tuple[Route, ...]:

@@ -123,6 +123,13 @@ class Offer(NamedTuple):
     routes: tuple[OfferedRoute, ...] = ()
     mount: str | None = None
 
+    def find(self, method: str, path: str) -> int | None:
+        """Return the number of a route; None: there is none with this method and path."""
+        for index, route in enumerate(self.routes):
+            if (route.method, route.path) == (method, path):
+                return index
+        return None
+
 
 def read_offer(result: dict[str, Any]) -> Offer:
     """Return what the answer to a start says of HTTP. Raises UnfitEvent."""

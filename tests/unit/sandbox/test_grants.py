@@ -230,7 +230,7 @@ def test_deadlines_reach_the_method(isolated: Any) -> None:
         for way in ("ask", "ask_by_map", "ask_by_amap"):
             library.cancelled.clear()
             with pytest.raises(CallTimeoutError):
-                sandbox.call(way, "library.wait", 0, timeout=0.05)
+                sandbox.call(way, "library.wait", 0, timeout=0.5)  # on a busy machine, too
             assert library.cancelled.wait(30), way
 
 
