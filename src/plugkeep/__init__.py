@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plugkeep.discovery import discover_entry_points as discover_entry_points
     from plugkeep.errors import *  # noqa: F403
     from plugkeep.factories import FactoryRegistry as FactoryRegistry
+    from plugkeep.health import Watchdog as Watchdog
     from plugkeep.host import Host as Host
     from plugkeep.lifecycle import State as State
     from plugkeep.loaders import get_include as get_include
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from plugkeep.plugin import Configurable as Configurable
     from plugkeep.plugin import Dependent as Dependent
     from plugkeep.plugin import Factory as Factory
+    from plugkeep.plugin import HealthReporter as HealthReporter
     from plugkeep.plugin import Plugin as Plugin
     from plugkeep.plugin import Requiring as Requiring
     from plugkeep.plugin import RouteProvider as RouteProvider
     from plugkeep.plugin import expose as expose
     from plugkeep.registry import Registry as Registry
+    from plugkeep.restart import RestartPolicy as RestartPolicy
     from plugkeep.routing import Route as Route
     from plugkeep.routing import RouteTable as RouteTable
     from plugkeep.routing import follow_routes as follow_routes
@@ -47,6 +50,7 @@ _HOMES = {
     "current": ("CurrentCall", "current_call"),
     "discovery": ("discover_directory", "discover_entry_points"),
     "factories": ("FactoryRegistry",),
+    "health": ("Watchdog",),
     "host": ("Host",),
     "lifecycle": ("State",),
     "loaders": ("get_include", "load", "load_so"),
@@ -57,12 +61,14 @@ _HOMES = {
         "Configurable",
         "Dependent",
         "Factory",
+        "HealthReporter",
         "Plugin",
         "Requiring",
         "RouteProvider",
         "expose",
     ),
     "registry": ("Registry",),
+    "restart": ("RestartPolicy",),
     "routing": ("Route", "RouteTable", "follow_routes", "register_route_providers"),
     "runner": ("serve",),
     "sandbox": ("ExecSandbox", "Sandbox"),

@@ -84,6 +84,18 @@ class ApplicationProvider(Protocol):
 
 
 @runtime_checkable
+class HealthReporter(Protocol):
+    """A plugin that says how it is: None where it is well, or a text that says what is wrong.
+
+    Then it is degraded, which is shown and not punished. It may be ``async def``. In a process of
+    its own it is asked where its other methods run, so while a plain one keeps the main thread
+    busy it does not answer; one that does not answer its watchdog in time is killed.
+    """
+
+    def health(self) -> Any: ...
+
+
+@runtime_checkable
 class Configurable(Protocol):
     """A plugin that is configured: `config` is set before `start`, as its annotation says."""
 

@@ -14,6 +14,9 @@ from plugkeep.restart import Restart, RestartPolicy
 #: Where a plugin runs: in the host's process, in one of its own.
 Isolation = Literal["none", "process"]
 
+#: It goes on, or is restarted.
+OnReload = Literal["keep", "restart"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSpec:
@@ -39,6 +42,8 @@ class PluginSpec:
     restart: Restart | RestartPolicy = "temporary"
     #: How often it is asked whether it still answers; None: never.
     watchdog: Watchdog | None = None
+    #: What becomes of it when a plugin that it requires has been reloaded.
+    on_reload: OnReload = "keep"
     #: Seconds; None: what the registry says.
     start_timeout: float | None = None
     stop_timeout: float | None = None
@@ -67,6 +72,7 @@ class PluginSpec:
         words: tuple[tuple[str, object, Any], ...] = (
             ("isolation", self.isolation, Isolation),
             ("restart", getattr(self.restart, "when", self.restart), Restart),
+            ("on_reload", self.on_reload, OnReload),
         )
         for attribute, value, allowed in words:
             if value not in get_args(allowed):

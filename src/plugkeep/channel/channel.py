@@ -29,7 +29,7 @@ from plugkeep.errors import CallError, CallTimeoutError, PluginError, ProtocolVi
 from plugkeep.signals import SignalsHeld
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
-from plugkeep.wire.messages import PING, STOP, Id, PlainAnswer
+from plugkeep.wire.messages import HEALTH, PING, STOP, Id, PlainAnswer
 from plugkeep.wire.sending import Sending
 
 __all__ = ["READ_SIZE", "Channel", "Peer", "Retired", "serving"]
@@ -42,7 +42,7 @@ _LEFT_BEHIND = 100
 _LOOPS_PATIENCE, _LOOPS_PAUSE = 0.2, 0.0005
 
 #: What is asked for to the very end.
-_CONTROL = (STOP, PING)
+_CONTROL = (STOP, PING, HEALTH)
 
 
 class Retired(CallError):

@@ -11,7 +11,7 @@ from plugkeep.errors import did_you_mean
 from plugkeep.health import Watchdog
 from plugkeep.names import check_name
 from plugkeep.restart import Dependents, Restart, RestartPolicy
-from plugkeep.spec import Isolation
+from plugkeep.spec import Isolation, OnReload
 from plugkeep.units import parse_duration
 
 Reader = Callable[[object], Any]
@@ -221,6 +221,7 @@ PLUGIN: Mapping[str, Reader] = {
     "isolation": one_of(get_args(Isolation)),
     "restart": a_restart,
     "watchdog": a_watchdog,
+    "on_reload": one_of(get_args(OnReload)),
     "start_timeout": a_timeout,
     "stop_timeout": a_timeout,
     "grants": names,

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 class Driver:
     """Makes a registry do things, and calls functions, on the current thread."""
 
+    #: Whether plugins are started and stopped on the main thread.
+    is_on_main = True
+
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def do(self, verb: str, *args: Any) -> Any:
+    def do(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Have the registry do something: ``do("start", "clock")``."""
-        return getattr(self._registry, verb)(*args)
+        return getattr(self._registry, verb)(*args, **kwargs)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function, plain or asynchronous, and return what it returns."""
@@ -45,12 +48,14 @@ class Driver:
 class LoopDriver(Driver):
     """The same in an event loop on another thread, for plugins that are asynchronous."""
 
+    is_on_main = False
+
     def __init__(self, registry: Registry, portal: BlockingPortal) -> None:
         super().__init__(registry)
         self._portal = portal
 
-    def do(self, verb: str, *args: Any) -> Any:
-        return self.call(getattr(self._registry, f"a{verb}"), *args)
+    def do(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+        return self.call(getattr(self._registry, f"a{verb}"), *args, **kwargs)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         whole = partial(function, *args, **kwargs)

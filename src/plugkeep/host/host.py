@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from plugkeep.config.model import HostConfig
 from plugkeep.config.reading import read_config
-from plugkeep.errors import LoadError, PluginError, RequirementFailedError
+from plugkeep.errors import LoadError, PluginError, RequirementFailedError, StartError
 from plugkeep.host.building import Fitting, populate
 from plugkeep.host.granting import HostLoop
 from plugkeep.lifecycle import UP, State
 from plugkeep.order import users
 from plugkeep.registry import Registry
+from plugkeep.registry.ledger import make_entry
 from plugkeep.registry.registry import raise_for
 from plugkeep.restart import RestartPolicy
+from plugkeep.sandbox._loops import running_loop
 from plugkeep.supervision import Supervisor
+from plugkeep.supervision.watchdog import ask
 
 if TYPE_CHECKING:
     import logging
@@ -26,9 +30,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from plugkeep.health import Watchdog
+    from plugkeep.plugin import Plugin
     from plugkeep.routing import RouteTable
     from plugkeep.spec import PluginSpec
     from plugkeep.web._wsgi import WsgiApp
+
+#: Seconds that a plugin which has come up has for being well, and between two looks at that.
+HEALTHY_WITHIN = 10.0
+_LOOKS = 0.05
 
 #: A method of the registry and the name of a plugin for it.
 _Task = tuple[str, str]
@@ -47,13 +57,20 @@ class Host:
         self._config = HostConfig(path="")
         self._loop = HostLoop()
         self._supervisor = Supervisor(
-            self.registry, self._restart_policy, loop=lambda: self._loop.current
+            self.registry,
+            self._restart_policy,
+            watchdog=self._watchdog,
+            loop=lambda: self._loop.current,
         )
         self.registry.recovery.follow(self._supervisor.look_after)
 
     def _restart_policy(self, name: str) -> RestartPolicy:
         spec = self._specs.get(name)
         return RestartPolicy() if spec is None else spec.restart_policy
+
+    def _watchdog(self, name: str) -> Watchdog | None:
+        spec = self._specs.get(name)
+        return None if spec is None else spec.watchdog
 
     # --- assembling -----------------------------------------------------------------------
 
@@ -110,8 +127,11 @@ class Host:
         return self.registry.start_all()
 
     def stop(self) -> list[PluginError]:
-        """Stop every running plugin, the last started first, and return what went wrong."""
-        return self.registry.stop_all()
+        """Stop every running plugin, the last started first, and return what went wrong.
+
+        Where the configuration has a `shutdown_timeout`, all of it takes no longer.
+        """
+        return self.registry.stop_all(timeout=self._config.shutdown_timeout)
 
     async def astart(self) -> list[PluginError]:
         """Like `start`, for hosts that run an event loop."""
@@ -120,7 +140,7 @@ class Host:
 
     async def astop(self) -> list[PluginError]:
         """Like `stop`, for hosts that run an event loop."""
-        return await self.registry.astop_all()
+        return await self.registry.astop_all(timeout=self._config.shutdown_timeout)
 
     def __enter__(self) -> Self:
         self.registry.__enter__()
@@ -153,20 +173,24 @@ class Host:
         """Start all plugins, wait for SIGINT, SIGTERM or SIGHUP, stop all; return what went wrong.
 
         `when_started` is called in between. Plugins that fail do not keep the others from
-        running, unless `strict`; if none is running after the start, it ends at once. A further
-        signal while plugins stop gives up the one that is stopping just then and goes on with the
-        next. Asynchronous plugins are given an event loop, on a thread of its own.
+        running, unless `strict`; if none is running after the start, nor is to come back, it ends
+        at once. Asynchronous plugins are given an event loop, on a thread of its own.
+
+        To stop all takes no longer than the configuration's `shutdown_timeout`, or 30 s. A second
+        signal hurries: the plugin that is stopping just then is given up, and the others have a
+        second altogether. A third one ends them by force. None is left out.
 
         Raises LifecycleError when called from another thread than the main one, and
         RequirementError before anything starts.
         """
-        from plugkeep.host.running import run
+        from plugkeep.host.running import SHUTDOWN_TIMEOUT, run
 
         return run(
             self.registry,
             strict=strict,
             when_started=when_started,
             when_looping=self._loop.note,
+            shutdown_timeout=self._config.shutdown_timeout or SHUTDOWN_TIMEOUT,
         )
 
     # --- one plugin -----------------------------------------------------------------------
@@ -180,20 +204,36 @@ class Host:
         """
         self._do(name, self._restarting(name))
 
-    def reload(self, name: str) -> None:
+    def reload(self, name: str, *, overlap: bool = True) -> None:
         """Load a plugin's source afresh and put what it makes in the plugin's place.
 
-        Its configuration is the same. It and those that require it are stopped before and started
-        after if they were running; a failed plugin is started, too. A ``file:`` source is
-        executed again; of a module that can be imported only the factory is called again. Where
-        the plugin has a process of its own, another one loads and configures it first, to see
-        whether it can.
+        Its configuration is the same. The new one is started while the old one goes on; when it
+        is up, and well, calls and routes go to it, and the old one is stopped once it has answered
+        what it has under way. On any failure before that the new one is stopped again, and the old
+        one goes on. Those that require it hear of it by the event `Reloaded`; where their specs
+        say so by `on_reload`, they are restarted.
+
+        With `overlap` false, or where the plugin is not running or requires others than before,
+        there are never two: it and those that require it are stopped before and started after,
+        if they were running; a failed plugin is started, too.
+
+        Where it has a process of its own, another one loads and configures it first, to see
+        whether it can. A ``file:`` source is executed again; of a module that can be imported
+        only the factory is called again.
 
         Raises ConfigError, having changed nothing, if the source cannot be loaded now, or does
-        not take the configuration; and otherwise what `restart` does, which says what is left.
+        not take the configuration; and what `Registry.reload`, or `restart`, does.
         """
+        loop = self._loop.current
+        if loop is not None and running_loop() is None and self.registry.recovery.needs_loop(name):
+            loop.run(lambda: self.areload(name, overlap=overlap), lambda _cancel: None)
+            return
         spec = self._spec_of(name)
         self._rehearse(spec)
+        if (plugin := self._successor(spec, overlap=overlap)) is not None:
+            self.registry.reload(name, plugin, check=lambda new: self._check_health(spec, new))
+            self._do(name, self._following(name))
+            return
         with self._telling_what_is_left(name):
             self._do(name, self._reloading(spec))
 
@@ -201,14 +241,68 @@ class Host:
         """Like `restart`, for hosts that run an event loop."""
         await self._ado(name, self._restarting(name))
 
-    async def areload(self, name: str) -> None:
+    async def areload(self, name: str, *, overlap: bool = True) -> None:
         """Like `reload`, for hosts that run an event loop."""
         from asyncio import to_thread
 
+        self._loop.note()
         spec = self._spec_of(name)
         await to_thread(self._rehearse, spec)
+        if (plugin := self._successor(spec, overlap=overlap)) is not None:
+            await self.registry.areload(
+                name, plugin, check=lambda new: self._check_health(spec, new)
+            )
+            await self._ado(name, self._following(name))
+            return
         with self._telling_what_is_left(name):
             await self._ado(name, self._reloading(spec))
+
+    def health(self, name: str, *, timeout: float | None = HEALTHY_WITHIN) -> str | None:
+        """Ask a plugin how it is: return why it is degraded, None where it is well.
+
+        One without a `health` is well as long as it runs, and answers. `timeout` is in seconds.
+        Raises CallTimeoutError, and NotStartedError or ProcessExitedError where it does not run.
+        """
+        return ask(name, self.registry[name], timeout, self._loop.current)
+
+    def _successor(self, spec: PluginSpec, *, overlap: bool) -> Plugin | None:
+        """Return what is to take the place of a plugin that goes on until then; None: nothing."""
+        if not overlap or self.registry.state(spec.name) not in UP:
+            return None
+        plugin = self._built(spec)
+        required = make_entry(plugin, spec.name, spec.requires).requires
+        return plugin if required == self.registry.requirements()[spec.name] else None
+
+    def _check_health(self, spec: PluginSpec, plugin: Plugin) -> None:
+        """Wait until a plugin that has started is well. Raises StartError where it is not."""
+        patience = spec.start_timeout or self._config.start_timeout or HEALTHY_WITHIN
+        deadline = time.monotonic() + min(patience, HEALTHY_WITHIN)
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            reason = ask(spec.name, plugin, left or _LOOKS, self._loop.current)
+            if reason is None:
+                return
+            if not left:
+                text = f"plugin {spec.name!r} has come up, and is not well: {reason}"
+                raise StartError(text, plugin=spec.name)
+            time.sleep(min(_LOOKS, left))
+
+    def _following(self, name: str) -> Iterator[_Task]:
+        """Yield what is to be done where those that require a plugin want to be restarted."""
+        requirements, order = self.registry.requirements(), self._needing(name)
+        concerned: set[str] = set()
+        for each in order:
+            if name in requirements[each] and self._follows(each):
+                concerned |= users(each, requirements)
+        again = [each for each in order if each in concerned and self._is_to_run(each)]
+        yield from (("stop", each) for each in reversed(again))
+        yield from (("start", each) for each in again)
+
+    def _follows(self, name: str) -> bool:
+        """Say whether a plugin is to be restarted after what it requires has been reloaded."""
+        spec = self._specs.get(name)
+        told = "keep" if spec is None else spec.on_reload
+        return "restart" in (told, getattr(self.registry[name], "on_reload", "keep"))
 
     def _spec_of(self, name: str) -> PluginSpec:
         self.registry.state(name)  # or it has no such plugin
@@ -229,11 +323,15 @@ class Host:
     def _fitting(self) -> Fitting:
         return Fitting(self._config, self.registry, self._loop)
 
-    def _reloading(self, spec: PluginSpec) -> Iterator[_Task]:
+    def _built(self, spec: PluginSpec) -> Plugin:
         fitting = self._fitting()
         plugin = fitting.build(spec)
         fitting.raise_problems()
         assert plugin is not None  # noqa: S101  # or there had been a problem
+        return plugin
+
+    def _reloading(self, spec: PluginSpec) -> Iterator[_Task]:
+        plugin = self._built(spec)
         return self._restarting(
             spec.name,
             lambda: self.registry.replace(spec.name, plugin, requires=spec.requires),

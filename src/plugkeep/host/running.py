@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from plugkeep.errors import LifecycleError, PluginError
 from plugkeep.events import Failed, LateReturn, Started, StartFailed, StartSkipped, StopFailed
 from plugkeep.host.drivers import Driver, driving
 from plugkeep.lifecycle import UP, State
+from plugkeep.supervision import timers
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,6 +31,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds in which several signals count as one. Whoever ends a process often signals both it and
 #: its group (`timeout`, shells, service managers); a person who insists takes longer.
 SETTLE = 0.5
+#: Seconds that stopping all may take, unless the configuration says otherwise.
+SHUTDOWN_TIMEOUT = 30.0
+#: Seconds that it may take from a second signal on; and, after a third, without waiting at all.
+HURRY = 1.0
 #: Seconds that a start or stop which was given up has left for returning after all, at the end.
 LATE = 2.0
 
@@ -47,12 +53,23 @@ class Interrupts:
     def __init__(self) -> None:
         self.armed = False
         self.received: signal.Signals | None = None
+        #: Those that are heeded; the first will do for `hurry`.
+        self.heeded: list[signal.Signals] = []
         self._latest = -SETTLE
+        self._is_late = False
+
+    def hurry(self) -> None:
+        """Do on the main thread, from any other, what a further signal would: the time is up."""
+        main = threading.main_thread().ident
+        if self.heeded and main is not None:
+            self._is_late = True
+            signal.pthread_kill(main, self.heeded[0])
 
     def arrived(self, number: int, _frame: FrameType | None) -> None:
         latest, self._latest = self._latest, time.monotonic()
-        if self._latest - latest < SETTLE:
+        if self._latest - latest < SETTLE and not self._is_late:
             return
+        self._is_late = False
         self.received = signal.Signals(number)
         if self.armed:
             self.armed = False
@@ -69,10 +86,12 @@ def interrupts() -> Iterator[Interrupts]:
     found = Interrupts()
     deaf = (signal.SIG_IGN, None)  # None: somebody else's, not written in Python
     heeded = [each for each in _SIGNALS if signal.getsignal(each) not in deaf]
+    found.heeded = heeded
     before = {each: signal.signal(each, found.arrived) for each in heeded}
     try:
         yield found
     finally:
+        found.heeded = []
         for each, handler in before.items():
             signal.signal(each, handler)
 
@@ -111,6 +130,7 @@ def run(
     strict: bool = False,
     when_started: Callable[[], object] = lambda: None,
     when_looping: Callable[[], object] = lambda: None,
+    shutdown_timeout: float = SHUTDOWN_TIMEOUT,
 ) -> list[PluginError]:
     """Start all plugins, wait for a signal, stop all; return everything that went wrong.
 
@@ -133,7 +153,7 @@ def run(
         except Interrupted:
             pass
         finally:
-            _stop(driver, signals)
+            _stop(driver, signals, shutdown_timeout)
             _await_unreturned(registry, signals)
     return failures
 
@@ -151,7 +171,7 @@ def started(registry: Registry, name: str) -> Iterator[Driver]:
             failures.clear()
             yield driver
         finally:
-            _stop(driver, signals)
+            _stop(driver, signals, SHUTDOWN_TIMEOUT)
     if failures:
         raise failures[0]
 
@@ -178,15 +198,26 @@ def _wait(signals: Interrupts) -> None:
         os.close(writer)
 
 
-def _stop(driver: Driver, signals: Interrupts) -> None:
-    """Stop all. Each further signal gives up the plugin that is stopping, not those after it."""
-    while True:
+def _stop(driver: Driver, signals: Interrupts, seconds: float) -> None:
+    """Stop all within so many seconds, whatever plugins do.
+
+    Each further signal gives up the plugin that is stopping, and leaves the others less time; none
+    is left out. On the main thread, where plain plugins are at home, a stop that hangs is ended
+    as by a signal: early enough for the others to be stopped after that.
+    """
+    first = None if driver.is_on_main else seconds
+    for patience in chain((first, min(HURRY, seconds)), repeat(0.0)):
+        in_time = max(seconds - HURRY, seconds / 2)
+        alarm = None if patience is not None else timers.after(in_time, signals.hurry)
         try:
             signals.armed = True
-            driver.do("stop_all")
+            driver.do("stop_all", timeout=patience)
             signals.armed = False
         except Interrupted:
             continue
+        finally:
+            if alarm is not None:
+                alarm.cancel()
         return
 
 

@@ -7,14 +7,19 @@ up when it returns after all.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any
 
+from plugkeep.deadlines import time_left
 from plugkeep.errors import AsyncPluginError, PluginError
 from plugkeep.registry.ledger import START, STOP, Entry, Ledger, Step
+
+#: Seconds after its time is up that a plugin has which sees to that itself, as sandboxes do.
+CLEARING = 0.2
 
 #: `inspect.CO_COROUTINE`, part of the code object's documented flags.
 CO_COROUTINE = 0x80
@@ -47,9 +52,8 @@ class Call:
         self.ledger = ledger
         self.step = step
         self.entry = entry
-        self.limit = (
-            ledger.stop_limit(entry) if step.method == "stop" else ledger.limit(step, entry)
-        )
+        stops = step.method == "stop"
+        self.limit = _capped(ledger.stop_limit(entry)) if stops else ledger.limit(step, entry)
         #: What the method raised, once it has returned; and how long it took, in seconds.
         self.error: BaseException | None = None
         self.duration = 0.0
@@ -118,7 +122,7 @@ class Call:
         """Return the error for a call that was given up because its time was up."""
         limit = self.limit or 0.0
         error = self.step.timeout(
-            f"plugin {self.entry.name!r} did not {self.step.method} within {limit:g} s; "
+            f"plugin {self.entry.name!r} did not {self.step.method} within {limit:.4g} s; "
             f"it cannot start again until its {self.step.method}() has returned",
             plugin=self.entry.name,
             timeout=limit,
@@ -130,6 +134,14 @@ class Call:
             return error
         self.refused.add_note(str(error))
         return self.refused
+
+
+def _capped(limit: float | None) -> float | None:
+    """Return the seconds that a stop may take where all has to be stopped by a certain time."""
+    left = time_left()
+    if left == math.inf:
+        return limit
+    return min(math.inf if limit is None else limit, left + CLEARING)
 
 
 def explain(step: Step, entry: Entry, cause: BaseException) -> PluginError:

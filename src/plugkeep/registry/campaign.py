@@ -6,10 +6,12 @@ or in an event loop. The drivers, one plain and one asynchronous, wait for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
+from plugkeep.deadlines import time_left
 from plugkeep.errors import PluginError, StartAbandonedError
 from plugkeep.order import Frontier
 from plugkeep.registry.calls import Call, call_plainly, explain, launch, refuse_async, release_line
@@ -215,7 +217,7 @@ def _needs_thread(ledger: Ledger, step: Step, entry: Entry) -> bool:
     if entry.line is not None:
         return True
     if step.method == "stop":
-        return ledger.stop_limit(entry) is not None
+        return time_left() < math.inf or ledger.stop_limit(entry) is not None
     try:
         ledger.limit(STOP, entry)
         bound = getattr(entry.plugin, "thread_bound", False)

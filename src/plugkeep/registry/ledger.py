@@ -148,9 +148,10 @@ class Ledger:
         self.plugins: dict[str, Plugin] = {}
         self._dependents: dict[str, dict[str, None]] = {}
         self._count = count(1)
-        self._timeouts = {
-            "start": check_timeout("start_timeout of the registry", start_timeout),
-            "stop": check_timeout("stop_timeout of the registry", stop_timeout),
+        #: The registry's own limits, by the attributes with which plugins override them.
+        self.timeouts = {
+            "start_timeout": check_timeout("start_timeout of the registry", start_timeout),
+            "stop_timeout": check_timeout("stop_timeout of the registry", stop_timeout),
         }
         self._news = News()
         self.subscribe = self._news.subscribe
@@ -160,9 +161,16 @@ class Ledger:
 
     # --- who is there ---------------------------------------------------------------------
 
-    def add(self, plugin: Plugin, name: str | None, requires: Iterable[str]) -> Entry:
-        """Enter a plugin at the end of the order of registration."""
+    def add(
+        self, plugin: Plugin, name: str | None, requires: Iterable[str], *, alone: bool = False
+    ) -> Entry:
+        """Enter a plugin at the end of the order of registration.
+
+        One that is `alone` requires nothing, whatever it says.
+        """
         entry = make_entry(plugin, name, requires)
+        if alone:
+            entry.requires = ()
         with self._lock:
             if entry.name in self.entries:
                 raise AlreadyRegisteredError(
@@ -321,7 +329,7 @@ class Ledger:
         attribute = _TIMEOUTS[step.method]
         own = getattr(entry.plugin, attribute, None)
         if own is None:
-            return self._timeouts[step.method]
+            return self.timeouts[attribute]
         return check_timeout(f"{attribute} of plugin {entry.name!r}", own)
 
     def stop_limit(self, entry: Entry) -> float | None:
@@ -330,7 +338,7 @@ class Ledger:
             return self.limit(STOP, entry)
         except Exception as error:  # a misfit is told when it starts; it has to be stopped now
             log(ERROR, "the registry's limit is used: %s", error)
-            return self._timeouts["stop"]
+            return self.timeouts["stop_timeout"]
 
     def fail(self, entry: Entry, plugin: Plugin | None, error: PluginError, *, ended: bool) -> bool:
         """Move a plugin that is up to failed; False: it is not up any more, or not `plugin`."""
@@ -351,7 +359,7 @@ class Ledger:
         new: State,
         event: str,
         *,
-        plugin: Plugin | None = None,
+        plugin: object = None,
         error: PluginError | None = None,
         held: bool = False,
         **more: Any,
@@ -371,7 +379,7 @@ class Ledger:
         self._news.tell(entry)
         return True
 
-    def _is(self, entry: Entry, plugin: Plugin | None) -> bool:
+    def _is(self, entry: Entry, plugin: object) -> bool:
         """Say whether an entry is still in the book, and of `plugin` (None: of any)."""
         return self.entries.get(entry.name) is entry and (plugin is None or entry.plugin is plugin)
 

@@ -17,7 +17,6 @@ from plugkeep.registry.ledger import CLEAR_UP, START, STOP, Entry, Ledger, Step
 
 if TYPE_CHECKING:
     from plugkeep.events import Event
-    from plugkeep.plugin import Plugin
 
 #: Yields a step for some plugins, in this order, and is sent the errors that came of it.
 Plan = Generator[tuple[Step, list[Entry]], list[PluginError], None]
@@ -69,7 +68,7 @@ class Recovery:
         """A plugin that was to come back does not, for there is not what it requires."""
         return self._shift(name, (State.RESTARTING,), State.FAILED, "Failed", error=error)
 
-    def degrade(self, name: str, plugin: Plugin, reason: str | None) -> None:
+    def degrade(self, name: str, plugin: object, reason: str | None) -> None:
         """Note how well `plugin`, which is up, is; None: it is well."""
         entry = self._ledger.entries.get(name)
         if entry is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from plugkeep.channel.calls import Calls
+from plugkeep.deadlines import apportioned, stopping_by
 from plugkeep.errors import PluginError, PluginFailedError, RegistryError, RequiredError
-from plugkeep.lifecycle import UP, State
+from plugkeep.lifecycle import UP, State, check_timeout
 from plugkeep.order import Frontier, closure, start_order, users
 from plugkeep.plugin import Plugin, ProtocolOf
 from plugkeep.registry.campaign import abandoned, run_apart, run_one
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from plugkeep.events import Event
     from plugkeep.registry.attending import Attendant
     from plugkeep.registry.recovery import Plan, Recovery
+    from plugkeep.registry.reloading import Exchange
 
 T = TypeVar("T")
 
@@ -230,16 +232,29 @@ class Registry:
         with self._turns.turn("start_all", starts=True) as operation:
             return self._start(start_order(self._ledger.requirements()), operation, workers)
 
-    def stop_all(self) -> list[PluginError]:
+    def stop_all(self, *, timeout: float | None = None) -> list[PluginError]:
         """Stop every running plugin, the last started first, and return what went wrong.
 
         All are attempted. A plugin that did not start is not stopped.
+
+        `timeout` is how many seconds all of it may take, whatever the plugins' own limits. Each
+        one's stop has half of what is left then, on a thread of its own; sandboxes are ended by
+        force in time. What is left when the time is up is stopped all at once, without waiting.
         """
         self._turns.refuse_inside("stop_all")
         self._turns.halt_start()
+        seconds = check_timeout("timeout", timeout) if timeout != 0 else 0.0
         with self._turns.turn("stop_all") as operation:
             self._ledger.restart_no_more()
-            return self._stop(self._ledger.to_stop()[::-1], operation)
+            entries = self._ledger.to_stop()[::-1]
+            if seconds is None:
+                return self._stop(entries, operation)
+            errors: list[PluginError] = []
+            for batch, deadline in apportioned(entries, seconds):
+                agenda, count = self._agenda(STOP, list(batch)), len(batch)
+                with stopping_by(deadline):
+                    errors += run_apart(self._ledger, STOP, agenda, operation, count)
+            return errors
 
     def __enter__(self) -> Self:
         try:
@@ -306,6 +321,75 @@ class Registry:
         entry = self._ledger.find(name)
         return entry.reason if entry.state is State.DEGRADED else None
 
+    def reload(
+        self, name: str, plugin: Plugin, *, check: Callable[[Plugin], object] = lambda _: None
+    ) -> None:
+        """Put `plugin` in the place of the one called `name`, which goes on until that is up.
+
+        It is started beside the old one, and `check` is called with it. Then the two change
+        places at once, for calls (of sandboxes), for routes, and for whoever looks it up; and the
+        old one is stopped, once the calls that it has under way are over. What goes wrong before
+        that is raised, with the new one stopped again and nothing changed.
+
+        Raises PluginNotFoundError, LifecycleError where the old one is not running, InvalidPlugin-
+        Error, StartError, and what `check` raises, as a StartError.
+        """
+        from plugkeep.registry.reloading import exchange
+
+        with self._turns.turn("reload"):
+            apart = self._apart(name, plugin)
+            steps: dict[str, Callable[[], object]] = {
+                "start": lambda: apart.start(name),
+                "check": lambda: check(plugin),
+                "stop": lambda: apart.stop(name),
+            }
+            task, error = exchange(self._ledger, name, apart), None
+            try:
+                while (step := _next(task, error)) is not None:
+                    try:
+                        error = None
+                        steps[step]()
+                    except Exception as raised:
+                        error = _failure(name, raised)
+            except BaseException:
+                apart.stop_all()  # whichever of the two is there just now
+                raise
+
+    async def areload(
+        self, name: str, plugin: Plugin, *, check: Callable[[Plugin], object] = lambda _: None
+    ) -> None:
+        """Like `reload`; `check` is called on a thread of its own."""
+        from asyncio import to_thread
+
+        from plugkeep.registry import aio
+        from plugkeep.registry.reloading import exchange
+
+        async with aio.turn(self._turns, "areload"):
+            apart = self._apart(name, plugin)
+            steps: dict[str, Callable[[], Awaitable[object]]] = {
+                "start": lambda: apart.astart(name),
+                "check": lambda: to_thread(check, plugin),
+                "stop": lambda: apart.astop(name),
+            }
+            task, error = exchange(self._ledger, name, apart), None
+            try:
+                while (step := _next(task, error)) is not None:
+                    try:
+                        error = None
+                        await steps[step]()
+                    except Exception as raised:
+                        error = _failure(name, raised)
+            except BaseException:
+                await apart.astop_all()
+                raise
+
+    def _apart(self, name: str, plugin: Plugin) -> Registry:
+        """Return a registry with nothing but `plugin`, under the same limits."""
+        limits = self._ledger.timeouts
+        apart = Registry(start_timeout=limits["start_timeout"], stop_timeout=limits["stop_timeout"])
+        apart._ledger.add(plugin, name, (), alone=True)
+        return apart
+
     @cached_property
     def recovery(self) -> Recovery:
         """What a supervisor does with the plugins."""
@@ -338,15 +422,27 @@ class Registry:
             names = start_order(self._ledger.requirements())
             return await self._arun(START, self._not_up(names), operation, workers or 1)
 
-    async def astop_all(self) -> list[PluginError]:
+    async def astop_all(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # to be cancelled would not stop them
+    ) -> list[PluginError]:
         """Like `stop_all`."""
         from plugkeep.registry import aio
 
         self._turns.refuse_inside("astop_all")
         self._turns.halt_start()
+        seconds = check_timeout("timeout", timeout) if timeout != 0 else 0.0
         async with aio.turn(self._turns, "astop_all") as operation:
             self._ledger.restart_no_more()
-            return await self._arun(STOP, self._ledger.to_stop()[::-1], operation)
+            entries = self._ledger.to_stop()[::-1]
+            if seconds is None:
+                return await self._arun(STOP, entries, operation)
+            errors: list[PluginError] = []
+            for batch, deadline in apportioned(entries, seconds):
+                with stopping_by(deadline):
+                    errors += await self._arun(STOP, list(batch), operation, len(batch))
+            return errors
 
     async def astart(self, name: str) -> None:
         """Like `start`."""
@@ -498,6 +594,14 @@ def _failure(name: str, error: BaseException) -> PluginError:
     )
     failure.__cause__ = error
     return failure
+
+
+def _next(task: Exchange, error: PluginError | None) -> str | None:
+    """Return what is to be done next, given what the last step came to; None: all is done."""
+    try:
+        return task.send(error)
+    except StopIteration:
+        return None
 
 
 def _driven(

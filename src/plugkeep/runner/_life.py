@@ -19,6 +19,7 @@ from plugkeep.channel.failures import Failure, raised
 from plugkeep.errors import CallCancelledError
 from plugkeep.runner._calls import Call, nothing
 from plugkeep.runner._given import give
+from plugkeep.runner._health import health_of
 from plugkeep.runner._service import ABOUT_TO_STOP
 from plugkeep.wire import messages as m
 from plugkeep.wire.events import Request
@@ -49,6 +50,8 @@ class Life:
         #: The plugin is to be loaded and configured, and neither started nor stopped.
         self.is_rehearsal = False
         self._web: Web | None = None
+        #: Asks the plugin how it is, while it runs, if it can be asked.
+        self.health: ExposedMethod | None = None
         # What the main thread sleeps on while it does not read.
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -189,6 +192,7 @@ class Life:
     def _is_started(self) -> None:
         runner = self._runner
         self.is_running = True
+        self.health = health_of(runner.plugin)
         runner.quick.update(
             (name, (method.function, method.binding.known))
             for name, method in runner.methods.items()
@@ -273,6 +277,7 @@ class Life:
         """Call the plugin's stop; return what it raised."""
         runner, outcome = self._runner, list[BaseException | None]()
         self.is_running = False
+        self.health = None
         runner.channel.current = call
 
         def ended(error: BaseException | None) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from msgspec import UNSET, json
 
 from plugkeep import current
+from plugkeep.channel.exposed import ExposedMethod
 from plugkeep.channel.failures import Failure, failure_of
 from plugkeep.channel.io_thread import IoThread
 from plugkeep.current import CurrentCall
@@ -311,10 +312,18 @@ class Runner:
             self.life.start(request)
         elif request.method == m.STOP:
             self.life.stop(request)
+        elif request.method == m.HEALTH and (method := self.life.health) is not None:
+            self._ask_health(request, method)
         elif request.method == HTTP:
             self.life.requested(request)
         else:
             self._refuse(request, self._unknown(request.method))
+
+    def _ask_health(self, request: Request, method: ExposedMethod) -> None:
+        """Have the plugin say how it is, where its methods run."""
+        call = Call(self, request)
+        self.calls[call.id] = call
+        self.service.begin(call, method)
 
     def _unknown(self, name: str) -> MethodNotFoundError:
         hint = self.methods.hint(name)

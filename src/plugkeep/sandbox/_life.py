@@ -20,6 +20,7 @@ from plugkeep.errors import (
     PluginError,
     ProcessExitedError,
     ProtocolViolationError,
+    UnresponsiveError,
 )
 from plugkeep.sandbox._exit_watch import ExitWatch
 from plugkeep.sandbox._handshake import (
@@ -106,7 +107,8 @@ class Life:
         self._stderr = Output(plugin, "stderr", process.stderr)
         self._exit_watch = ExitWatch(plugin, process, self._stdout, self._stderr)
         self._exit: Exit | None = None
-        self._violation: ProtocolViolationError | None = None
+        #: Why we have killed it, where its end was not asked for.
+        self._cut: PluginError | None = None
         self._told_to_stop = self._stopping = False
         # The interpreter may end while another thread is at it.
         self._ending = threading.RLock()
@@ -128,7 +130,7 @@ class Life:
     @property
     def has_ended(self) -> bool:
         """Whether it has ended by itself, or has broken a rule of the wire and been killed."""
-        return self.is_ours and (self.pid is None or self._violation is not None)
+        return self.is_ours and (self.pid is None or self._cut is not None)
 
     @property
     def is_ours(self) -> bool:
@@ -174,7 +176,7 @@ class Life:
         except CallTimeoutError:
             return Outcome.LATE
         except (ProcessExitedError, ProtocolViolationError):
-            return Outcome.LOST if self._violation else Outcome.DIED
+            return Outcome.LOST if self._cut else Outcome.DIED
         if not self.error:
             self._started = time.time()
         return Outcome.RAISED if self.error else Outcome.STARTED
@@ -254,8 +256,8 @@ class Life:
 
     def explain(self) -> PluginError:
         """Return why nothing can be said to the plugin any more."""
-        if self._violation is not None:
-            return self._violated(self._violation)
+        if self._cut is not None:
+            return self._cut
         if (self._stopping and not self._exit_watch.is_reported) or not self.is_ours:
             whose = "has been stopped" if self.is_ours else "is another process's"
             return NotStartedError(f"plugin {self.plugin!r} {whose}", plugin=self.plugin)
@@ -270,16 +272,10 @@ class Life:
             stderr=self.stderr,
         )
 
-    def _violated(self, rule: ProtocolViolationError) -> ProtocolViolationError:
-        return ProtocolViolationError(
-            f"plugin {self.plugin!r} broke a rule of the wire and was killed: {rule}",
-            plugin=self.plugin,
-        )
-
     def lost(self, error: ProtocolViolationError | None) -> None:
         """Take note that the channel is of no use any more; called by whoever reads it."""
         if error is not None:
-            self._cut_off(error)
+            self._cut_off(self._violated(error))
         elif not self._process.wait(0):
             from plugkeep.channel.workers import run
 
@@ -288,15 +284,33 @@ class Life:
     def _see_off(self) -> None:
         """Kill what has closed the channel, and stays. What has been told to stop has more time."""
         if not self._process.wait(CLOSED_GRACE) and not self._told_to_stop:
-            self._cut_off(ProtocolViolationError("it has closed its end, and goes on running"))
+            rule = ProtocolViolationError("it has closed its end, and goes on running")
+            self._cut_off(self._violated(rule))
 
-    def _cut_off(self, violation: ProtocolViolationError) -> None:
-        self._violation = self._violation or violation
+    def _violated(self, rule: ProtocolViolationError) -> ProtocolViolationError:
+        return ProtocolViolationError(
+            f"plugin {self.plugin!r} broke a rule of the wire and was killed: {rule}",
+            plugin=self.plugin,
+        )
+
+    def cut_off_hung(self, seconds: float) -> None:
+        """Kill it, for it has not answered within so many seconds whether it lives."""
+        if not self._stopping and not self._told_to_stop:
+            text = f"plugin {self.plugin!r} has not answered for {seconds:g} s, and was killed"
+            error = UnresponsiveError(
+                with_tail(text, self.stderr),
+                plugin=self.plugin,
+                signal=signal.SIGKILL,
+                stderr=self.stderr,
+            )
+            self._cut_off(error)
+
+    def _cut_off(self, error: PluginError) -> None:
+        self._cut = self._cut or error
         reported = not self._exit_watch.end()
         self._process.kill(signal.SIGKILL)
         if not reported:
-            said = str(self._violated(violation))
-            log_safely(self._logger, logging.ERROR, said, plugin=self.plugin, stream=None)
+            log_safely(self._logger, logging.ERROR, str(error), plugin=self.plugin, stream=None)
             self._exit_watch.tell()
 
     # --- ending ---------------------------------------------------------------------------
@@ -315,7 +329,7 @@ class Life:
         deadline = time.monotonic() + timeout
         with SignalsHeld():
             if not self._end_watch():
-                return Outcome.LOST if self._violation else Outcome.EXITED
+                return Outcome.LOST if self._cut else Outcome.EXITED
             self._told_to_stop = True
             told = self._say(STOP_MESSAGE) if self.link is None else False
         if self.link is not None:

@@ -18,13 +18,14 @@ from plugkeep.errors import (
     ProtocolViolationError,
     RemoteError,
 )
+from plugkeep.health import reason_of, reason_of_error
 from plugkeep.sandbox._host_end import HostEnd
 from plugkeep.sandbox._life import STOP_MESSAGE
 from plugkeep.wire.connection import Connection
 from plugkeep.wire.events import Answer
 from plugkeep.wire.frames import Frames
 from plugkeep.wire.http import Offer, UnfitEvent, read_offer
-from plugkeep.wire.messages import START, STOP, Code
+from plugkeep.wire.messages import HEALTH, PING, START, STOP, Code
 from plugkeep.wire.ndjson import Ndjson, Noise
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Link:
         )
         channel.end = self.end
         self.caller = Caller(self.channel, plugin, lambda: announcement.methods or ())
+        #: Whether the plugin can be asked for more than whether it lives.
+        self._says_how = True
         #: What is used instead, once this takes no more calls; None: nothing.
         self.successor: Link | None = None
         self.channel.settle()
@@ -155,6 +158,23 @@ class Link:
         if result is _UNKNOWN and self.announcement.level == 1:
             self.channel.post((STOP_MESSAGE, ()))
         return error
+
+    def health(self, timeout: float | None) -> str | None:
+        """Return why the plugin is degraded; None: it is well, or can only say that it lives.
+
+        Raises CallTimeoutError, and what the channel does where the plugin has gone.
+        """
+        if not self._says_how:
+            self.channel.call(PING, (), {}, timeout)
+            return None
+        answer = self.channel.call(HEALTH, (), {}, timeout)
+        error = answer.error if isinstance(answer, Answer) else None
+        if error is None:
+            return reason_of(answer.result)
+        if error.code == Code.METHOD_NOT_FOUND:
+            self._says_how = False  # and need not be asked again
+            return None
+        return reason_of_error(self.caller.error_of(error, HEALTH, PLAIN))
 
     def retire(self, successor: Link | None = None) -> None:
         """Take no more calls; those under way go on. `successor` takes them."""

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 
 from plugkeep.channel.calls import Calls
 from plugkeep.deadlines import time_left
-from plugkeep.errors import AlreadyStartedError, NotStartedError, PluginError, SandboxError
+from plugkeep.errors import (
+    AlreadyStartedError,
+    CallError,
+    NotStartedError,
+    PluginError,
+    SandboxError,
+)
 from plugkeep.lifecycle import State, check_timeout
 from plugkeep.plugin import ApplicationProvider, RouteProvider
 from plugkeep.sandbox._absent import Absent
@@ -53,6 +59,13 @@ _STOP: dict[State, State | str] = {
     State.STARTING: "is still being started",
     State.STOPPING: "is being stopped already",
 }
+
+
+#: What sandboxes exchange in a trade: the process, and what says how to run it.
+_TRADED: Final = (
+    *("_command", "_config", "_grants", "_life", "_caller", "_call_timeout", "wire"),
+    *("_start_timeout", "_stop_timeout", "_drain_timeout", "_term_timeout"),
+)
 
 
 class Sandbox(Calls):
@@ -127,6 +140,33 @@ class Sandbox(Calls):
         kind = link.proxies[protocol]
         return None if kind is None else cast("T", kind(self))
 
+    def health(self, timeout: float | None = None) -> str | None:
+        """Return why the plugin is degraded, as its own `health` says; None: it is well.
+
+        Where it has no such method, that it answers at all is what can be said; at level 0 of the
+        wire, that its process runs. `timeout` is in seconds. Raises CallTimeoutError where it does
+        not answer in time, and NotStartedError or ProcessExitedError where it does not run.
+        """
+        life, link = self._life, self._link
+        if life is None or life.has_ended:
+            raise self.explain_end() or NotStartedError(
+                f"plugin {self.name!r} is not running", plugin=self.name
+            )
+        if link is None:
+            return None
+        try:
+            return link.health(timeout)
+        except CallError as error:
+            raise link.caller.named(error) from None
+
+    def kill_hung(self, seconds: float) -> None:
+        """Kill the process, for it has not answered within so many seconds whether it lives.
+
+        It has ended by itself, then: its calls fail with UnresponsiveError.
+        """
+        if (life := self._life) is not None:
+            life.cut_off_hung(seconds)
+
     def when_ended(self, tell: Callable[[], object]) -> None:
         """Have `tell` called, on any thread, when the process that runs ends by itself."""
         if (life := self._life) is not None:
@@ -151,6 +191,35 @@ class Sandbox(Calls):
                 return
             self._turn, self._state = turn, State.STOPPING
         self._leave(State.FAILED, turn)
+
+    def trade(self, other: Sandbox) -> None:
+        """Exchange the processes that run with `other`, and all that says how to run them.
+
+        Calls go to the other process from then on, also those that were just about to be made
+        here. What is under way in the old one, which is now that of `other`, goes on.
+
+        Raises NotStartedError where one of the two does not run.
+        """
+        first, second = sorted((self, other), key=id)
+        with SignalsHeld(), first._lock, second._lock:
+            for each in (self, other):
+                if each._state is not State.RUNNING:
+                    raise NotStartedError(
+                        f"plugin {each.name!r} is {each._state}", plugin=each.name
+                    )
+                each._finalizer.detach()
+            for attribute in _TRADED:
+                mine, theirs = getattr(self, attribute), getattr(other, attribute)
+                setattr(self, attribute, theirs)
+                setattr(other, attribute, mine)
+            for each in (self, other):
+                assert each._life is not None  # noqa: S101  # it runs
+                each._finalizer = weakref.finalize(each, each._life.abandon)
+                each._be_called_by(each._caller)
+            if (mine := self._link) is not None:
+                mine.take_again()
+            if (theirs := other._link) is not None:
+                theirs.retire(mine)
 
     def routes(self) -> Iterable[Route]:
         """Return the plugin's routes, while it runs; they are answered in its process."""

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from plugkeep.channel.workers import run
 from plugkeep.errors import PluginError, ProcessExitedError, RequirementFailedError
@@ -22,20 +22,25 @@ from plugkeep.events import (
     Event,
     Failed,
     Quarantined,
+    Reloaded,
     Restarting,
     Started,
     StartFailed,
     StartSkipped,
     Stopped,
+    Stopping,
     Unregistered,
 )
 from plugkeep.lifecycle import State
 from plugkeep.restart import RestartPolicy, Verdict, decide
 from plugkeep.sandbox import Sandbox
 from plugkeep.supervision import timers
+from plugkeep.supervision.watchdog import Kennel
+from plugkeep.supervision.weakly import weakly
 from plugkeep.units import format_duration
 
 if TYPE_CHECKING:
+    from plugkeep.health import Watchdog
     from plugkeep.registry import Registry
     from plugkeep.registry.recovery import Plan
     from plugkeep.sandbox._loops import Loop
@@ -46,6 +51,8 @@ log = logging.getLogger("plugkeep.supervisor")
 class Supervisor:
     """Looks after the plugins in a registry; `policy` says what becomes of which.
 
+    `watchdog` says how often each is asked how it is.
+
     `loop` gives the event loop that the plugins run on, if they do. `clock` is in seconds and
     never goes back; `luck` gives random numbers from 0 to 1.
     """
@@ -55,6 +62,7 @@ class Supervisor:
         registry: Registry,
         policy: Callable[[str], RestartPolicy],
         *,
+        watchdog: Callable[[str], Watchdog | None] = lambda _: None,
         loop: Callable[[], Loop | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         luck: Callable[[], float] = lambda: int.from_bytes(os.urandom(4)) / 2**32,
@@ -62,6 +70,7 @@ class Supervisor:
         self._registry = registry
         self._policy = policy
         self._loop = loop
+        self._kennel = Kennel(registry, watchdog, loop)
         self._clock, self._luck = clock, luck
         #: When each plugin was started again, as far as that still counts.
         self._restarts: dict[str, list[float]] = {}
@@ -74,11 +83,6 @@ class Supervisor:
         if task is not None:
             task(self, event)
 
-    def close(self) -> None:
-        """Bring nothing back any more that is waiting for its time."""
-        for name in list(self._due):
-            self._cancel(name)
-
     # --- what happens ---------------------------------------------------------------------
 
     def _started(self, event: Event) -> None:
@@ -87,8 +91,19 @@ class Supervisor:
         plugin = self._registry.get(name)
         if isinstance(plugin, Sandbox):
             self._watch(name, plugin)
+        self._kennel.watch(name)
         if self._restarts.get(name):
             log.info("plugin %r is up again", name, extra={"plugin": name})
+
+    def _reloaded(self, event: Event) -> None:
+        name = event.plugin
+        plugin = self._registry.get(name)
+        if isinstance(plugin, Sandbox):
+            self._watch(name, plugin)
+        self._kennel.watch(name)
+
+    def _stopping(self, event: Event) -> None:
+        self._kennel.leave(event.plugin)
 
     def _watch(self, name: str, sandbox: Sandbox) -> None:
         """Be told when its process has ended by itself, by the thread that watches all."""
@@ -108,11 +123,12 @@ class Supervisor:
     def _failed(self, event: Event) -> None:
         """Decide what becomes of a plugin that has failed, running or starting."""
         name, error = event.plugin, event.error
+        self._kennel.leave(name)
         if isinstance(error, RequirementFailedError) or _was_interrupted(error):
             return
         verdict = self._judge(name, error, is_start=isinstance(event, StartFailed))
         if self._registry.recovery.owes_stop(name):
-            run(_weakly(self._clear_up), name, verdict)
+            run(weakly(self._clear_up), name, verdict)
         else:
             self._settle(name, verdict)
 
@@ -168,7 +184,7 @@ class Supervisor:
         due = self._clock() + delay
         if self._policy(name).dependents == "restart" and self._registry.recovery.has_users(name):
             # First, for when it is up they are to find it as it has just started.
-            run(_weakly(self._take_down), name, due)
+            run(weakly(self._take_down), name, due)
         else:
             self._set_due(name, due)
 
@@ -201,7 +217,7 @@ class Supervisor:
 
     def _set_due(self, name: str, due: float) -> None:
         self._cancel(name)
-        bring_back, delay = _weakly(self._bring_back), due - self._clock()
+        bring_back, delay = weakly(self._bring_back), due - self._clock()
         if delay > 0:
             self._due[name] = timers.after(delay, lambda: bring_back(name))
             if self._state(name) is not State.RESTARTING:  # somebody came in between
@@ -236,17 +252,6 @@ def _was_interrupted(error: BaseException | None) -> bool:
     return cause is not None and not isinstance(cause, Exception)
 
 
-def _weakly(method: Callable[..., object]) -> Callable[..., None]:
-    """Return what calls a method as long as its object is there, and does not keep it there."""
-    weak = weakref.WeakMethod(method)
-
-    def call(*args: Any) -> None:
-        if (found := weak()) is not None:
-            found(*args)
-
-    return call
-
-
 def _tell(
     ended: weakref.WeakMethod[Callable[[str, Sandbox], None]],
     name: str,
@@ -262,7 +267,9 @@ _TASKS: Final[dict[type[Event], Callable[[Supervisor, Event], None]]] = {
     Failed: Supervisor._failed,
     StartFailed: Supervisor._failed,
     StartSkipped: Supervisor._skipped,
+    Reloaded: Supervisor._reloaded,
     Restarting: Supervisor._restarting,
+    Stopping: Supervisor._stopping,
     Quarantined: Supervisor._quarantined,
     Stopped: Supervisor._stopped,
     Unregistered: Supervisor._unregistered,

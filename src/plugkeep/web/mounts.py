@@ -47,19 +47,20 @@ class _Mounts:
     def __init__(self, registry: Registry, table: RouteTable) -> None:
         self._registry = registry
         self._table = table
-        #: What runs in this process, from the plugin's start to its stop.
-        self._running: dict[str, Offered] = {}
+        #: What runs in this process, from a plugin's start to its stop: by the plugin, of which
+        #: there may be two with one name, while one takes the other's place.
+        self._running: dict[int, Offered] = {}
 
     async def started(self, name: str, plugin: object) -> None:
         """See `Attendant`. Raises InvalidApplicationError and LifespanError."""
         offered = _offered_here(name, plugin)
         if offered is not None:
             await offered.startup()
-            self._running[name] = offered
+            self._running[id(plugin)] = offered
 
-    async def stopping(self, name: str, _plugin: object) -> None:
+    async def stopping(self, _name: str, plugin: object) -> None:
         """See `Attendant`. Raises LifespanError."""
-        offered = self._running.pop(name, None)
+        offered = self._running.pop(id(plugin), None)
         if offered is not None:
             await offered.shutdown()
 
@@ -79,17 +80,17 @@ class _Mounts:
         application: Any = getattr(plugin, "application", None)
         if isinstance(application, RemoteApplication):
             return Mount(name, application.mount, application)
-        offered = self._running.get(name) or _offered_here(name, plugin)
+        offered = self._running.get(id(plugin)) or _offered_here(name, plugin)
         if offered is None:
             return None
-        if offered.needs_loop and name not in self._running:
+        if offered.needs_loop and id(plugin) not in self._running:
             raise AsyncPluginError(
                 f"plugin {name!r} has an ASGI application, which needs an event loop; start it by "
                 'astart_all(), astart() or "async with", or give it a process of its own: '
                 'isolation = "process"',
                 plugin=name,
             )
-        self._running[name] = offered
+        self._running[id(plugin)] = offered
         return Mount(name, offered.mount, offered.serve)
 
     def forget(self, event: Event) -> None:
@@ -97,8 +98,11 @@ class _Mounts:
         if isinstance(event, Unregistered):
             if event.plugin not in self._registry:  # else another takes its place
                 self._table.unmount(event.plugin)
-        elif isinstance(event, Stopped) and (offered := self._running.pop(event.plugin, None)):
-            offered.abandon()  # it was stopped by a plain form
+        elif isinstance(event, Stopped):
+            for key, offered in list(self._running.items()):
+                if offered.plugin == event.plugin:
+                    del self._running[key]
+                    offered.abandon()  # it was stopped by a plain form
 
 
 def _offered_here(name: str, plugin: object) -> Offered | None:

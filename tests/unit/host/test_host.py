@@ -404,7 +404,7 @@ def test_reload_executes_the_file_again_and_keeps_name_place_and_config(folder):
     host.start()
     old = host.registry["a"]
     folder.write("a.py", text.format(name="other", version=2))
-    host.reload("a")
+    host.reload("a", overlap=False)
     new = host.registry["a"]
     assert (old.version, new.version, new.started_with) == (1, 2, {"x": 1})
     assert host.registry.names() == ["a", "user"]
@@ -443,7 +443,7 @@ def test_a_plugin_whose_stop_hangs_cannot_be_reloaded_and_all_that_went_wrong_is
     host = Host.from_file(folder.config)
     host.start()
     with pytest.raises(TimeoutError) as caught:
-        host.reload("a")
+        host.reload("a", overlap=False)
     assert caught.value.plugin == "a"
     assert "cannot be replaced" in "".join(caught.value.__notes__)
     with (folder.path / "pipe").open("w"):

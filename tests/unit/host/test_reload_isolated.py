@@ -48,7 +48,7 @@ def test_a_new_version_takes_the_place_of_the_old(folder: Any, host: Host) -> No
         old = library.pid
         folder.notes()
         folder.write("library.py", LIBRARY.replace("the old", "the new"))
-        host.reload("library")
+        host.reload("library", overlap=False)
         assert folder.notes() == ["stop reader", "stop the old", "start the new", "start reader"]
         new: Any = host.registry["library"]
         assert new is not library
@@ -121,7 +121,7 @@ def test_one_that_does_not_start_is_told_with_what_is_left(folder: Any, host: Ho
     with host:
         folder.write("library.py", LIBRARY.replace('self.note("start")', "1 / 0"))
         with pytest.raises(PluginError, match="ZeroDivisionError") as caught:
-            host.reload("library")
+            host.reload("library", overlap=False)
         assert caught.value.plugin == "library"
         assert str(caught.value).endswith(
             "; after the reload it is the new 'library' that is there, and it is failed"
