@@ -93,7 +93,8 @@ class _Open:
         """Wait for what came since to end by itself: threads and children may be on their way."""
         now = _Open()
         for thread in now.threads - self.threads:
-            thread.join(PATIENCE)
+            if thread.ident is not None:  # else it is just about to come up
+                thread.join(PATIENCE)
         for pid in now.children - self.children:
             _wait_for_exit(pid)
 

@@ -12,7 +12,7 @@ from plugkeep.config.reading import read_config
 from plugkeep.errors import LoadError, PluginError, RequirementFailedError, StartError
 from plugkeep.host.building import Fitting, populate
 from plugkeep.host.granting import HostLoop
-from plugkeep.lifecycle import UP, State
+from plugkeep.lifecycle import UP, State, check_timeout
 from plugkeep.order import users
 from plugkeep.registry import Registry
 from plugkeep.registry.ledger import make_entry
@@ -47,14 +47,19 @@ _Task = tuple[str, str]
 class Host:
     """A registry with the specs that its plugins came from.
 
-    `registry` is made where none is given. As a context manager, plain or asynchronous, a host is
+    `registry` is made where none is given. `shutdown_timeout` is how many seconds stopping all
+    plugins may take, whatever their own limits; None: as long as those allow. As a context manager, plain or asynchronous, a host is
     as strict as its registry: all plugins start or none stays started.
     """
 
-    def __init__(self, registry: Registry | None = None) -> None:
+    def __init__(
+        self, registry: Registry | None = None, *, shutdown_timeout: float | None = None
+    ) -> None:
         self.registry = Registry() if registry is None else registry
         self._specs: dict[str, PluginSpec] = {}
-        self._config = HostConfig(path="")
+        self._config = HostConfig(
+            path="", shutdown_timeout=check_timeout("shutdown_timeout", shutdown_timeout)
+        )
         self._loop = HostLoop()
         self._supervisor = Supervisor(
             self.registry,

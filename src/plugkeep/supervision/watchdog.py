@@ -76,6 +76,8 @@ class Kennel:
             self._ask_here(name, plugin, watchdog)
         if self._is_up(name):
             self.watch(name)
+        if not self._is_up(name):  # it has been stopped in between
+            self.leave(name)
 
     def _ask_sandbox(self, name: str, sandbox: Sandbox, watchdog: Watchdog) -> None:
         patience, pid = watchdog.patience, sandbox.pid

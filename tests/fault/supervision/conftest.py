@@ -160,6 +160,22 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 @pytest.fixture
+def watched() -> Iterator[Callable[[Any], Any]]:
+    """Return what follows the events of something with a `host`, which is stopped in the end."""
+    made: list[Seen] = []
+
+    def watch(thing: Any) -> Any:
+        thing.seen = Seen(thing.host)
+        made.append(thing.seen)
+        return thing
+
+    yield watch
+    for seen in made:
+        seen.host.stop()
+        assert seen.strays == [], seen.story()
+
+
+@pytest.fixture
 def broken(tmp_path: Path) -> Callable[[str], Path]:
     """Return what breaks a mayfly: it does not start while the file is there."""
 

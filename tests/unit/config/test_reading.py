@@ -251,7 +251,7 @@ MISFITS = {
         "found the text 'always'",
     ),
     "a policy with an unknown key": (
-        CLOCK + 'restart = { intensty = 3 }',
+        CLOCK + "restart = { intensty = 3 }",
         "3: plugins.clock.restart: has the unknown key 'intensty'; did you mean 'intensity'?",
     ),
     "a negative intensity": (
