@@ -52,7 +52,7 @@ class Async(Plain):
 import plugkeep.host.running
 from plugkeep.host import Host
 plugkeep.host.running.SETTLE, plugkeep.host.running.LATE = SECONDS
-host = Host()
+host = Host(shutdown_timeout=SHUTDOWN)
 for plugin in PLUGINS: host.registry.register(plugin)
 before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 errors = host.run(when_started=lambda: say("running"), **OPTIONS)
@@ -66,8 +66,9 @@ say(*(host.registry.state(name) for name in host.registry))
 class Running:
     """The program, and what it has said."""
 
-    def __init__(self, plugins, options="{}", settle=0, late=0.01, **popen):
+    def __init__(self, plugins, options="{}", settle=0, late=0.01, shutdown=None, **popen):
         code = PROGRAM.replace("PLUGINS", plugins).replace("OPTIONS", options)
+        code = code.replace("SHUTDOWN", repr(shutdown))
         code = code.replace("SECONDS", f"{settle}, {late}")
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -160,6 +161,41 @@ def test_a_second_signal_gives_up_the_stop_that_hangs_and_no_other(run, hung, un
         "handlers are back",
         "stopped failed stopped",
     ]
+
+
+HANGING = ["Plain('{}', '', 'say(\"hanging\"); hang()')", "Async('{}', '', 'hang')"]
+
+
+@pytest.mark.parametrize("hung", HANGING, ids=["plain", "asynchronous"])
+def test_a_third_signal_waits_for_none_and_leaves_none_out(run, hung, until_asleep):
+    plugins = [hung.format(name) for name in "bd"]
+    running = run(f"Plain('a'), {plugins[0]}, Plain('c'), {plugins[1]}, Plain('e')", shutdown=600)
+    running.until("running")
+    running.send(signal.SIGINT)
+    assert running.until("hanging") == ["stop e", "stop d", "hanging"]
+    until_asleep(running.process.pid)
+    running.send(signal.SIGINT)
+    assert running.until("hanging") == ["stop c", "stop b", "hanging"]
+    until_asleep(running.process.pid)
+    running.send(signal.SIGINT)
+    assert running.rest() == [
+        "stop a",
+        "StopError d",
+        "StopError b",
+        "handlers are back",
+        "stopped failed stopped failed stopped",
+    ]
+
+
+@pytest.mark.parametrize("hung", HANGING, ids=["plain", "asynchronous"])
+def test_no_plugin_takes_longer_than_all_may(run, hung):
+    plugins = [hung.format(name) for name in "bd"]
+    running = run(f"Plain('a'), {plugins[0]}, Plain('c'), {plugins[1]}, Plain('e')", shutdown=3)
+    running.until("running")
+    running.send(signal.SIGTERM)
+    said = running.rest()
+    assert [line for line in said if line != "hanging"][:5] == [f"stop {name}" for name in "edcba"]
+    assert said[-1] == "stopped failed stopped failed stopped"
 
 
 @pytest.mark.parametrize("kind", ["Plain", "Async"])

@@ -48,8 +48,10 @@ class Host:
     """A registry with the specs that its plugins came from.
 
     `registry` is made where none is given. `shutdown_timeout` is how many seconds stopping all
-    plugins may take, whatever their own limits; None: as long as those allow. As a context manager, plain or asynchronous, a host is
-    as strict as its registry: all plugins start or none stays started.
+    plugins may take, whatever their own limits; None: as long as those allow.
+
+    As a context manager, plain or asynchronous, a host is as strict as its registry: all plugins
+    start or none stays started.
     """
 
     def __init__(

@@ -201,17 +201,17 @@ def _wait(signals: Interrupts) -> None:
 def _stop(driver: Driver, signals: Interrupts, seconds: float) -> None:
     """Stop all within so many seconds, whatever plugins do.
 
-    Each further signal gives up the plugin that is stopping, and leaves the others less time; none
-    is left out. On the main thread, where plain plugins are at home, a stop that hangs is ended
-    as by a signal: early enough for the others to be stopped after that.
+    A further signal gives up the plugin that is stopping just then, and leaves the others less
+    time; the one after that, none. Nobody is left out. On the main thread, where plain plugins are
+    at home, the end of the time comes as a signal does.
     """
-    first = None if driver.is_on_main else seconds
-    for patience in chain((first, min(HURRY, seconds)), repeat(0.0)):
-        in_time = max(seconds - HURRY, seconds / 2)
-        alarm = None if patience is not None else timers.after(in_time, signals.hurry)
+    hurried = min(HURRY, seconds / 2)
+    for patience in chain((seconds - hurried, hurried), repeat(0.0)):
+        is_timed_here = driver.is_on_main and patience > 0
+        alarm = timers.after(patience, signals.hurry) if is_timed_here else None
         try:
             signals.armed = True
-            driver.do("stop_all", timeout=patience)
+            driver.do("stop_all", timeout=None if is_timed_here else patience)
             signals.armed = False
         except Interrupted:
             continue
