@@ -351,7 +351,13 @@ class QuarantinedError(NotStartedError):
 
 
 class ProcessExitedError(SandboxError):
-    """Raised when the process ended by itself while it should have been running."""
+    """Raised when the process ended by itself while it should have been running.
+
+    `log` is the last that it had printed, to stdout, too, and logged, oldest first: each line with
+    the stream, or the level, before it.
+    """
+
+    log: tuple[str, ...] = ()
 
 
 class UnresponsiveError(ProcessExitedError, TimeoutError):

@@ -53,12 +53,13 @@ class HostEnd:
         plugin: str,
         grants: Grants | None,
         lost: Callable[[ProtocolViolationError | None], object],
+        recent: deque[str] | None = None,
     ) -> None:
         self.channel: Channel
         self.is_serving = False
         self._grants = grants
         self._lost = lost
-        self._logs = LogQueue(plugin)
+        self._logs = LogQueue(plugin, recent)
         self._offers: dict[str, tuple[object, Offer]] = {}
         self._calls: dict[Id, HostCall] = {}
         self._waiting: deque[HostCall] = deque()

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import weakref
+from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +34,7 @@ from plugkeep.sandbox._handshake import (
     Said,
 )
 from plugkeep.sandbox._launch import Launch
-from plugkeep.sandbox._output import Output, log_safely, with_tail
+from plugkeep.sandbox._output import TAIL_LINES, Output, log_safely, with_tail
 from plugkeep.sandbox._process import Exit
 from plugkeep.sandbox.preimports import learn
 from plugkeep.signals import SignalsHeld
@@ -103,8 +104,10 @@ class Life:
         self._started: float | None = None  # and when its own start had returned
         self._process = process = launch(deadline)
         self._stdin: int | None = process.stdin
-        self._stdout = Output(plugin, "stdout", process.stdout)
-        self._stderr = Output(plugin, "stderr", process.stderr)
+        #: The last that it printed, and logged.
+        self._recent: deque[str] = deque(maxlen=TAIL_LINES)
+        self._stdout = Output(plugin, "stdout", process.stdout, self._recent)
+        self._stderr = Output(plugin, "stderr", process.stderr, self._recent)
         self._exit_watch = ExitWatch(plugin, process, self._stdout, self._stderr)
         self._exit: Exit | None = None
         #: Why we have killed it, where its end was not asked for.
@@ -242,6 +245,7 @@ class Life:
             thread=self._thread,
             exit_fd=self._process.exit_fd,
             received=rest,
+            recent=self._recent,
         )
         self._exit_watch.when_ended = link.settle
         _linked.add(link)
@@ -264,13 +268,19 @@ class Life:
         self._process.wait(CLOSED_GRACE)
         end = self._exit or self._process.peek() or Exit()
         self._stderr.drain()
-        return ProcessExitedError(
-            with_tail(f"plugin {self.plugin!r} ended by itself: it {end}", self.stderr),
-            plugin=self.plugin,
-            returncode=end.returncode,
-            signal=end.signal,
-            stderr=self.stderr,
+        return self._with_log(
+            ProcessExitedError(
+                with_tail(f"plugin {self.plugin!r} ended by itself: it {end}", self.stderr),
+                plugin=self.plugin,
+                returncode=end.returncode,
+                signal=end.signal,
+                stderr=self.stderr,
+            )
         )
+
+    def _with_log(self, error: ProcessExitedError) -> ProcessExitedError:
+        error.log = tuple(self._recent)
+        return error
 
     def lost(self, error: ProtocolViolationError | None) -> None:
         """Take note that the channel is of no use any more; called by whoever reads it."""
@@ -303,7 +313,7 @@ class Life:
                 signal=signal.SIGKILL,
                 stderr=self.stderr,
             )
-            self._cut_off(error)
+            self._cut_off(self._with_log(error))
 
     def _cut_off(self, error: PluginError) -> None:
         self._cut = self._cut or error

@@ -29,6 +29,8 @@ from plugkeep.wire.messages import HEALTH, PING, START, STOP, Code
 from plugkeep.wire.ndjson import Ndjson, Noise
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from plugkeep.channel.announcement import Announcement
     from plugkeep.channel.ends import Ends
     from plugkeep.channel.io_thread import IoThread
@@ -95,6 +97,7 @@ class Link:
         thread: IoThread,
         exit_fd: int,
         received: bytes,
+        recent: deque[str] | None = None,
     ) -> None:
         self.announcement = announcement
         #: Seconds that a request by HTTP may take to be answered; None: no limit.
@@ -104,7 +107,7 @@ class Link:
         #: Of each protocol that was asked for, the class of the proxies; None: it does not fit.
         self.proxies: WeakKeyDictionary[Any, type[Proxy] | None] = WeakKeyDictionary()
         codec = _codec(announcement)
-        self.end = HostEnd(plugin, grants, fate.lost)
+        self.end = HostEnd(plugin, grants, fate.lost, recent)
         self.channel = self.end.channel = channel = _HostChannel(
             Connection(codec),
             ends,

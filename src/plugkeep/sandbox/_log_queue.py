@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from plugkeep.channel.workers import run
-from plugkeep.sandbox._output import MAX_LINE, log_safely
+from plugkeep.sandbox._output import MAX_LINE, log_safely, shortened
 
 if TYPE_CHECKING:
     from plugkeep.wire.events import Log
@@ -44,8 +44,10 @@ class LogQueue:
     `fields`.
     """
 
-    def __init__(self, plugin: str) -> None:
+    def __init__(self, plugin: str, recent: deque[str] | None = None) -> None:
+        """`recent` is given each record, too, in words."""
         self._plugin = plugin
+        self._recent = recent
         self._logger = logging.getLogger(f"plugkeep.plugin.{plugin}")
         self._records: deque[_Record] = deque()
         self._dropped = 0
@@ -90,6 +92,11 @@ class LogQueue:
             self._dropped += 1
             return
         self._records.append(record)
+        if self._recent is not None and record.stream is not None:
+            kind = record.stream
+            if kind == "log":
+                kind = logging.getLevelName(record.level).lower()
+            self._recent.append(f"{kind}: {shortened(record.message)}")
         if not self._is_delivering:
             self._is_delivering = True
             run(self._deliver_beside)

@@ -66,7 +66,10 @@ class Output:
     `plugin` and `stream`.
     """
 
-    def __init__(self, plugin: str, stream: str, descriptor: int) -> None:
+    def __init__(
+        self, plugin: str, stream: str, descriptor: int, recent: deque[str] | None = None
+    ) -> None:
+        """`recent` is given each line, too, with the name of the stream."""
         self.descriptor = descriptor
         self._closed = False
         # Reentrant, for a log handler may stop the very sandbox whose line it handles.
@@ -76,6 +79,7 @@ class Output:
         self._extra = {"plugin": plugin, "stream": stream}
         self._splitter = LineSplitter()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._stream, self._recent = stream, recent
 
     @property
     def tail(self) -> tuple[str, ...]:
@@ -149,7 +153,10 @@ class Output:
             self._log_line(line)
 
     def _log_line(self, line: str) -> None:
-        self._tail.append(line if len(line) <= TAIL_WIDTH else f"{line[:TAIL_WIDTH]}...")
+        short = shortened(line)
+        self._tail.append(short)
+        if self._recent is not None:
+            self._recent.append(f"{self._stream}: {short}")
         log_safely(self._logger, self._level, line, **self._extra)
 
 
@@ -163,6 +170,11 @@ def log_safely(logger: logging.Logger, level: int, message: str, /, **extra: Any
     except (Exception, SystemExit):
         if logging.raiseExceptions:
             traceback.print_exc()
+
+
+def shortened(line: str) -> str:
+    """Return as much of a line as errors quote."""
+    return line if len(line) <= TAIL_WIDTH else f"{line[:TAIL_WIDTH]}..."
 
 
 def with_tail(message: str, tail: tuple[str, ...]) -> str:

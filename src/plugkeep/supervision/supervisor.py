@@ -143,7 +143,7 @@ class Supervisor:
             log.warning(
                 "plugin %r is started again in %s (restart %d of at most %d within %s): %s",
                 name, format_duration(verdict.delay), len(earlier), policy.intensity,
-                format_duration(policy.period), error,
+                format_duration(policy.period), str(error).partition("\n")[0],
                 extra={"plugin": name},
             )  # fmt: skip
         elif verdict.action == "quarantine":
@@ -167,10 +167,12 @@ class Supervisor:
     def _quarantined(self, event: Event) -> None:
         name = event.plugin
         self._cancel(name)
+        said = getattr(event.error, "log", ())
+        quoted = "\n    ".join(("; the last that it logged:", *said)) if said else ""
         log.error(
             "plugin %r has failed too often and is quarantined; restart it by hand when what "
-            "made it fail has been mended. At last: %s",
-            name, event.error, extra={"plugin": name},
+            "made it fail has been mended. At last: %s%s",
+            name, event.error, quoted, extra={"plugin": name},
         )  # fmt: skip
 
     def _restarting(self, event: Event) -> None:

@@ -23,7 +23,7 @@ PATIENCE = 60.0
 
 #: A plugin that fails on demand, in its own process or not.
 MAYFLY = """
-import os
+import logging, os, sys
 from pathlib import Path
 from plugkeep import expose
 
@@ -49,6 +49,12 @@ class Plugin:
     @expose
     def pid(self) -> int:
         return os.getpid()
+
+    @expose
+    def say(self, words: str) -> None:
+        print(words, flush=True)
+        logging.warning("%s logged", words)
+        print(words, "complained", file=sys.stderr, flush=True)
 
     @expose
     def leave(self, status: int) -> None:

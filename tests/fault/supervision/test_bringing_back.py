@@ -52,6 +52,7 @@ def test_past_the_intensity_it_is_quarantined_with_all_that_is_known(make, caplo
     assert not host.start()
     for turn in range(6):
         seen.wait_for(Started, turn + 1)
+        host.registry["mayfly"].call("say", f"turn {turn}")
         seen.leave("mayfly")
     seen.wait_for(Quarantined)
     assert host.registry.state("mayfly") is State.QUARANTINED
@@ -60,7 +61,14 @@ def test_past_the_intensity_it_is_quarantined_with_all_that_is_known(make, caplo
     assert isinstance(error, ProcessExitedError)
     assert error.returncode == 3
     assert seen.of(Quarantined)[0].error is error
+    assert sorted(error.log) == [
+        "stderr: turn 5 complained",
+        "stdout: turn 5",
+        "warning: turn 5 logged",
+    ]
     assert "quarantined; restart it by hand" in caplog.text
+    assert "; the last that it logged:\n" in caplog.text
+    assert "\n    stdout: turn 5" in caplog.text
     host.restart("mayfly")
     assert host.registry["mayfly"].call("pid")
 
