@@ -44,9 +44,20 @@ class HostAccess(_Access):
     ``call("library.read", x)`` and the other ways to call, as sandboxes have them, are here, too.
     """
 
-    def __init__(self, make: MakeCaller, names: Names) -> None:
+    def __init__(
+        self, make: MakeCaller, names: Names, fail: Callable[[BaseException], object]
+    ) -> None:
         super().__init__(make, "")
         self._names = names
+        self._fail = fail
+
+    def report_failure(self, error: BaseException) -> None:
+        """Say that the plugin cannot go on, for the reason given; may be called on any thread.
+
+        It has failed, then, and its host does what it does about that. In a process of its own
+        this does not return: the process ends, with the traceback on stderr and status 1.
+        """
+        self._fail(error)
 
     def __getattr__(self, name: str) -> Capability:
         if name.startswith("_"):

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from plugkeep.sandbox.granting import Grants
 
 
-def give_host(plugin: Any, grants: Grants) -> None:
-    """Set `plugin.host`, which the plugin has asked for."""
+def give_host(plugin: Any, grants: Grants, fail: Callable[[BaseException], object]) -> None:
+    """Set `plugin.host`, which the plugin has asked for; `fail` is told when it cannot go on."""
     offers: dict[str, tuple[object, Offer]] = {}
     plugin.host = HostAccess(
         lambda prefix: _LocalCaller(grants, offers, prefix),  # type: ignore[arg-type,return-value]
         lambda: tuple(grants.names()),
+        fail,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from plugkeep.config.model import rejected
 from plugkeep.config.typed import set_config
@@ -16,7 +17,7 @@ from plugkeep.loaders.isolation import isolate_spec, rehearse
 from plugkeep.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from plugkeep.config.model import HostConfig, Key, Problem
     from plugkeep.plugin import Plugin
@@ -67,7 +68,7 @@ class Fitting:
         if asks_for(plugin, "host"):
             from plugkeep.host.access import give_host
 
-            give_host(plugin, self._grants(spec))
+            give_host(plugin, self._grants(spec), self._failing(plugin, spec.name))
         self.problems += [self._config.problem(spec, key, message) for key, message in misfits]
         return None if misfits else plugin
 
@@ -88,6 +89,17 @@ class Fitting:
         if spec.isolation == "none" and kind_of(spec) != "exec":
             return load(spec)()
         return isolate_spec(spec, self._grants(spec))
+
+    def _failing(self, plugin: Plugin, name: str) -> Callable[[BaseException], object]:
+        """Return what a plugin tells that it cannot go on; it keeps neither of the two alive."""
+        registry, weak = ref(self._registry), ref(plugin)
+
+        def fail(error: BaseException) -> None:
+            found, failed = registry(), weak()
+            if found is not None and failed is not None:
+                found.report_failure(name, error, plugin=failed)
+
+        return fail
 
     def _grants(self, spec: PluginSpec) -> PluginGrants:
         return PluginGrants(self._registry, spec, self._loop)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from plugkeep.channel.access import HostAccess
 from plugkeep.channel.calling import PLAIN, Caller, Options
@@ -15,7 +18,18 @@ if TYPE_CHECKING:
 
 def host_access(channel: Channel, granted: tuple[str, ...]) -> HostAccess:
     """Return the way to the host at the other end of `channel`, which has `granted` so much."""
-    return HostAccess(lambda prefix: _Granting(channel, prefix, granted), lambda: granted)
+    return HostAccess(lambda prefix: _Granting(channel, prefix, granted), lambda: granted, _fail)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    """End this process; what has been printed is not lost."""
+    import traceback
+
+    traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(1)
 
 
 class _Granting(Caller):

@@ -57,6 +57,10 @@ class Plugin:
         print(words, "complained", file=sys.stderr, flush=True)
 
     @expose
+    def give_up(self, why: str) -> None:
+        self.host.report_failure(OSError(why))
+
+    @expose
     def leave(self, status: int) -> None:
         os._exit(status)
 

@@ -350,6 +350,20 @@ def test_one_in_the_host_says_that_it_has_failed_is_stopped_and_started_again(ma
     assert (tmp_path / "stopped").read_text() == "mayfly\n"
 
 
+@pytest.mark.parametrize("isolation", ["", PROCESS])
+def test_a_plugin_says_itself_that_it_cannot_go_on(make, isolation):
+    host, seen = make(mayfly=isolation + 'restart = { when = "permanent", delay = 0 }')
+    assert not host.start()
+    mayfly = host.registry["mayfly"]
+    if isolation:
+        with pytest.raises(ProcessExitedError, match="OSError: worn out"):
+            mayfly.call("give_up", "worn out")
+    else:
+        mayfly.give_up("worn out")
+    seen.wait_for(Started, 2)
+    assert "OSError: worn out" in str(seen.of(Failed)[0].error)
+
+
 def test_one_that_is_not_to_come_back_is_stopped_all_the_same(make, tmp_path):
     host, seen = make(mayfly="")
     assert not host.start()
