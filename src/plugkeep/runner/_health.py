@@ -15,7 +15,7 @@ def health_of(plugin: Any) -> ExposedMethod | None:
 
     It runs on the main thread, or where `expose` says.
     """
-    ask = getattr(plugin, "health", None)
+    ask: Any = getattr(plugin, "health", None)
     if not callable(ask):
         return None
     _, exposure = exposed(plugin).get("health", ("", None))
