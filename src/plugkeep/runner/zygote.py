@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from plugkeep.channel import parcels
+from plugkeep.keeper.tether import die_with
 from plugkeep.runner import _began, _imports
 from plugkeep.runner._fitness import Fitness, Unfit
 from plugkeep.runner._rehearsal import rehearse
@@ -65,6 +66,8 @@ def _settle_in() -> tuple[sockets.socket, sockets.socket]:
 class _Zygote:
     def __init__(self, host: sockets.socket, keeper: sockets.socket) -> None:
         self._host, self._keeper = host, keeper
+        # If it has ended already, so have we: it has asked the kernel for that before.
+        self._parent = os.getppid()
         self._path = list(sys.path)
         self._fitness = Fitness()
 
@@ -136,6 +139,7 @@ class _Zygote:
         if os.read(awaited, 1) != _GO:
             os._exit(1)
         parcels.wait(-1, me)  # until the keeper is our parent
+        die_with(self._parent)
         for each in (self._host, self._keeper):
             each.detach()  # they are closed with all the rest
         return _become(parcels.read(order), theirs)

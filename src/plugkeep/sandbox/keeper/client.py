@@ -23,7 +23,7 @@ from plugkeep.sandbox.keeper.surroundings import Surroundings, surroundings
 from plugkeep.signals import foreign
 
 _LAST_BREATH: Final = 1.0
-_MAIN: Final = os.path.join(os.path.dirname(__file__), "_main.py")
+_MAIN: Final = os.path.join(__file__.rpartition("/sandbox/")[0], "keeper", "__main__.py")
 #: Descriptors that programs have; whatever they are here must not be in the way of the next ones.
 _ABOVE: Final = 10
 _logger = logging.getLogger("plugkeep.sandbox")

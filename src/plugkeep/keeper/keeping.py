@@ -1,10 +1,7 @@
 """What the keeper does: it launches what its host asks for, and outlives it by a moment.
 
-    python -I -S _main.py CONTROL HOST
-
-It stands alone: nothing of plugkeep is imported, and of the standard library what costs little,
-for a host waits for it before its first plugin. CONTROL is the number of a socket, on which orders
-come; HOST that of a process descriptor of the host.
+It is run as ``__main__.py CONTROL HOST``. CONTROL is the number of a socket, on which orders come;
+HOST that of a process descriptor of the host.
 
 All that is to be said about one child goes over a socket of its own, which comes with the order:
 its number and its process descriptor, or why it could not be launched; then how it ended. It is
@@ -20,9 +17,13 @@ import errno
 import marshal
 import os
 import sys
-import time
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import EPOLLIN, epoll
+
+from plugkeep.keeper.killing import children, kill_all, reap
+from plugkeep.keeper.launching import SPURNED, Program, launch
+from plugkeep.keeper.telling import BIG, has_end, read_all, receive, say, suppress
+from plugkeep.keeper.tether import be_subreaper
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all else that is here
 if TYPE_CHECKING:
@@ -35,27 +36,6 @@ else:
 LAUNCH, ADOPT = b"L", b"A"
 #: Descriptors below this number are kept free of what comes, for children to have theirs there.
 RESERVED = 10
-#: Seconds for killing all, when the host is gone. What is stuck in the kernel may take longer.
-PATIENCE = 30.0
-
-_PR_SET_CHILD_SUBREAPER = 36
-#: What Python itself ignores, and what must not be: programs expect to be killed by the first two.
-_NOT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
-#: From terminals and from whoever ends all processes of a service: our end is the host's.
-_SPURNED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-_BIG = 64 * 1024
-
-
-class suppress:  # noqa: N801  # as `contextlib` has it, which takes long to import as well
-    """Let errors of some kinds pass."""
-
-    def __init__(self, *kinds: type[BaseException]) -> None:
-        self._kinds = kinds
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is not None and issubclass(kind, self._kinds)
 
 
 class Child:
@@ -142,27 +122,10 @@ class Keeper:
                 os.close(descriptor)
 
     def _spawn(self, order: int, cwd: int, *theirs: int) -> int:
-        wanted = marshal.loads(read_all(order))  # noqa: S302  # our host's
-        program, arguments, environment, mask = wanted
-        actions = [(os.POSIX_SPAWN_DUP2, each, number) for number, each in enumerate(theirs)]
+        program = Program(*marshal.loads(read_all(order)))  # noqa: S302  # our host's
         # Where it is the same, going there must not be tried: it may not be permitted any more.
-        moves = not os.path.sameopenfile(cwd, self._home)
-        if moves:
-            os.fchdir(cwd)
-        try:
-            return os.posix_spawn(
-                program,
-                arguments,
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=mask,
-                setsigdef=_NOT_IGNORED,
-            )
-        finally:
-            if moves:
-                with suppress(OSError):
-                    os.fchdir(self._home)
+        folder = None if os.path.sameopenfile(cwd, self._home) else cwd
+        return launch(program, folder, theirs)
 
     # --- children -------------------------------------------------------------------------
 
@@ -231,96 +194,13 @@ class Keeper:
     def _reap_strangers(self) -> None:
         """Reap descendants of our children that have outlived their own parents."""
         with suppress(BlockingIOError):
-            os.read(self._rung, _BIG)
+            os.read(self._rung, BIG)
         # In this order: what was our child before, a zygote has announced by now, if it is its.
         found = children()
         for adoptions in list(self._adoptions):
             self._adopt(adoptions)
         for pid in found - self._children.keys():
             reap(pid)
-
-
-def kill_all(rung: int) -> None:
-    """Kill all descendants: the children, and then those whom their death makes ours."""
-    end = time.monotonic() + PATIENCE
-    while (left := children()) and time.monotonic() < end:
-        for pid in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not sum(reap(pid) for pid in left):
-            wait_for_bell(rung, 0.05)
-
-
-def wait_for_bell(rung: int, seconds: float) -> None:
-    with epoll() as waiting:
-        waiting.register(rung, EPOLLIN)
-        waiting.poll(seconds)
-    with suppress(BlockingIOError):
-        os.read(rung, _BIG)
-
-
-def reap(pid: int) -> bool:
-    """Say whether this child had ended; it is gone then."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
-
-
-def children() -> set[int]:
-    """Return the numbers of all children, those included that nobody has waited for."""
-    pid = os.getpid()
-    try:
-        with open(f"/proc/self/task/{pid}/children", "rb") as file:
-            return set(map(int, file.read().split()))
-    except OSError:  # kernels need not have been built with it
-        numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        return {number for number in numbers if parent(number) == pid}
-
-
-def parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
-    """Return a message and the descriptors that came with it, which programs do not inherit."""
-    flags = sockets.MSG_CMSG_CLOEXEC | sockets.MSG_DONTWAIT
-    try:
-        message, ancillary, _, _ = source.recvmsg(_BIG, sockets.CMSG_SPACE(64 * 4), flags)
-    except ConnectionResetError:  # it is closed, and not all that we have said has been read
-        return b"", []
-    found: list[int] = []
-    for _, _, data in ancillary:
-        found += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()
-    return message, found
-
-
-def has_end(report: sockets.socket) -> bool:
-    """Say whether the host has closed its end, or what it writes to that."""
-    try:
-        return not receive(report)[0]
-    except BlockingIOError:
-        return False
-
-
-def say(report: sockets.socket, message: bytes, *descriptors: int) -> None:
-    """Tell the host, if it still listens."""
-    numbers = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
-    rights = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, numbers)] if numbers else []
-    with suppress(OSError):
-        report.sendmsg([message], rights, sockets.MSG_DONTWAIT | sockets.MSG_NOSIGNAL)
-
-
-def read_all(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, size, 0)
-    while len(data) < size:
-        data += os.pread(descriptor, size - len(data), len(data))
-    return data
 
 
 def settle_in(*descriptors: int) -> list[int]:
@@ -336,18 +216,11 @@ def settle_in(*descriptors: int) -> list[int]:
     return ours
 
 
-def be_subreaper() -> None:
-    """Become the parent of all descendants that lose theirs."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def main() -> None:
     number, host = settle_in(*map(int, sys.argv[1:]))
     control = sockets.socket(fileno=number)
     try:
-        for number in _SPURNED:
+        for number in SPURNED:
             if signal.getsignal(number) != signal.SIG_IGN:  # else children are to inherit that
                 signal.signal(number, lambda *_: None)
         with suppress(OSError), open("/proc/self/comm", "wb") as comm:
@@ -357,10 +230,6 @@ def main() -> None:
     except BaseException:
         import traceback
 
-        say(control, traceback.format_exc().encode("utf-8", "backslashreplace")[-_BIG // 2 :])
+        say(control, traceback.format_exc().encode("utf-8", "backslashreplace")[-BIG // 2 :])
         os._exit(70)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,66 @@
+"""Killing what is left: all descendants, whatever they do meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from select import EPOLLIN, epoll
+
+from plugkeep.keeper.telling import BIG, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # without the enums
+
+#: Seconds for killing all, when the host is gone. What is stuck in the kernel may take longer.
+PATIENCE = 30.0
+
+
+def kill_all(rung: int) -> None:
+    """Kill all descendants: the children, and then those whom their death makes ours."""
+    end = time.monotonic() + PATIENCE
+    while (left := children()) and time.monotonic() < end:
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not sum(reap(pid) for pid in left):
+            wait_for_bell(rung, 0.05)
+
+
+def wait_for_bell(rung: int, seconds: float) -> None:
+    """Wait until a child may have ended."""
+    with epoll() as waiting:
+        waiting.register(rung, EPOLLIN)
+        waiting.poll(seconds)
+    with suppress(BlockingIOError):
+        os.read(rung, BIG)
+
+
+def reap(pid: int) -> bool:
+    """Say whether this child had ended; it is gone then."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def children() -> set[int]:
+    """Return the numbers of all children, those included that nobody has waited for."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/self/task/{pid}/children", "rb") as file:
+            return set(map(int, file.read().split()))
+    except OSError:  # kernels need not have been built with it
+        numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return {number for number in numbers if parent(number) == pid}
+
+
+def parent(pid: int) -> int:
+    """Return whose child a process is; 0 where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[1])
+    except OSError:
+        return 0

@@ -1,0 +1,90 @@
+"""Host and keeper are killed at the same instant: what the keeper has launched goes with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Gone = Callable[[int], None]
+
+#: What the children are makes no difference to the kernel; stopped, they cannot see to it.
+HOST = """
+plugin = isolate("file:" + sys.argv[1])
+plugin.start()
+program = ExecSandbox("sh", "-c", STAY)
+program.start()
+pids = {"fork": plugin.pid, "program": program.pid, "zygote": zygote(), "keeper": keeper()}
+for pid in pids.values():
+    os.kill(pid, signal.SIGSTOP)
+say(*(f"{name}={pid}" for name, pid in pids.items()))
+signal.pause()
+"""
+
+
+@pytest.fixture
+def family(begin_host: Any, source: Any) -> Any:
+    """Return a host, and the numbers of what it has started."""
+    host = begin_host(HOST, source())
+    pids = dict(word.split("=") for word in host.stdout.readline().split())
+    yield host, {name: int(pid) for name, pid in pids.items()}
+    for pid in pids.values():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def test_no_child_outlives_host_and_keeper_that_are_killed_together(
+    family: Any, gone: Gone
+) -> None:
+    host, pids = family
+    os.kill(pids["keeper"], signal.SIGKILL)
+    host.kill()
+    for pid in pids.values():
+        gone(pid)
+
+
+def test_children_of_a_keeper_are_tied_to_it_alone(family: Any, gone: Gone) -> None:
+    """The fork's parent was another one before, and its forks are tied to nobody."""
+    host, pids = family
+    os.kill(pids["zygote"], signal.SIGKILL)
+    gone(pids["zygote"])
+    assert state(pids["fork"]) == state(pids["program"]) == "T"
+    host.kill()
+    os.kill(pids["keeper"], signal.SIGCONT)
+    for pid in pids.values():
+        gone(pid)
+
+
+def state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(") ")[2][0]
+
+
+def test_a_program_whose_keeper_dies_while_it_is_launched_does_not_run(
+    run_host: Callable[..., str],
+) -> None:
+    """It has asked the kernel too late then, and has to look itself."""
+    said = run_host(
+        """
+        import select
+        from plugkeep.keeper import tether
+        reader, writer = os.pipe()
+        keeper = os.fork()
+        if not keeper:
+            me, watched = os.getpid(), os.pidfd_open(os.getpid())
+            if not os.fork():
+                select.select([watched], [], [])
+                tether.die_with(me)
+                os.write(writer, b"it runs")
+            os._exit(0)
+        os.close(writer)
+        say(os.read(reader, 10))
+        os.waitpid(keeper, 0)
+        """
+    )
+    assert said == "b''\n"
