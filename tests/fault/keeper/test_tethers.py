@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,8 +62,7 @@ def test_children_of_a_keeper_are_tied_to_it_alone(family: Any, gone: Gone) -> N
 
 
 def state(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(") ")[2][0]
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 def test_a_program_whose_keeper_dies_while_it_is_launched_does_not_run(
