@@ -22,6 +22,7 @@ from select import EPOLLIN, epoll
 
 from plugkeep.keeper.killing import children, kill_all, reap
 from plugkeep.keeper.launching import SPURNED, Program, launch
+from plugkeep.keeper.sweeping import open_book
 from plugkeep.keeper.telling import BIG, has_end, read_all, receive, say, suppress
 from plugkeep.keeper.tether import be_subreaper
 
@@ -29,6 +30,8 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all else that is h
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+
+    from plugkeep.keeper.book import Book
 else:
     import _signal as signal  # for the same reason
 
@@ -36,6 +39,8 @@ else:
 LAUNCH, ADOPT = b"L", b"A"
 #: Descriptors below this number are kept free of what comes, for children to have theirs there.
 RESERVED = 10
+#: Bytes of a warning.
+_LONGEST = 4096
 
 
 class Child:
@@ -51,8 +56,9 @@ class Child:
 class Keeper:
     """Does what comes next, one thing after another."""
 
-    def __init__(self, control: sockets.socket, host: int) -> None:
+    def __init__(self, control: sockets.socket, host: int, book: Book) -> None:
         self._control = control
+        self._book = book
         self._children: dict[int, Child] = {}
         self._adoptions: list[sockets.socket] = []
         self._is_retired = False
@@ -71,11 +77,13 @@ class Keeper:
         """Serve until the host is gone, or has retired this one and no process is left."""
         while not self._host_is_gone:
             if self._is_retired and not self._children and not children():
+                self._book.close()
                 return
             for descriptor, _ in self._epoll.poll():
                 # What came before it may have seen to it that there is nothing to do any more.
                 self._tasks.get(descriptor, int)()
-        kill_all(self._rung)
+        if kill_all(self._rung):
+            self._book.close()
 
     def _when(self, descriptor: int, task: Callable[[], object]) -> None:
         self._epoll.register(descriptor, EPOLLIN)
@@ -102,9 +110,9 @@ class Keeper:
             for descriptor in descriptors:
                 self._adopt_from(sockets.socket(fileno=descriptor))
         else:
-            self._launch(descriptors, expected=message[1])
+            self._launch(descriptors, expected=message[1], name=message[2:])
 
-    def _launch(self, descriptors: list[int], expected: int) -> None:
+    def _launch(self, descriptors: list[int], expected: int, name: bytes) -> None:
         """Launch a program. It comes with: report, order, working directory, its 0, 1, 2 and on."""
         if not descriptors:
             return  # too many are open: whoever asked sees that nobody has the other end
@@ -113,7 +121,7 @@ class Keeper:
             if len(descriptors) + 1 < expected:
                 raise OSError(errno.EMFILE, "not all have come")  # noqa: TRY301
             pid = self._spawn(*descriptors)
-            self._introduce(Child(pid, os.pidfd_open(pid), report))
+            self._introduce(Child(pid, os.pidfd_open(pid), report), name)
         except OSError as error:
             say(report, b"E%d" % (error.errno or 0))
             report.close()
@@ -129,13 +137,14 @@ class Keeper:
 
     # --- children -------------------------------------------------------------------------
 
-    def _introduce(self, child: Child) -> None:
+    def _introduce(self, child: Child, name: bytes) -> None:
         report = child.report
         assert report is not None  # noqa: S101  # nobody has closed it yet
         self._children[child.pid] = child
         self._when(child.pidfd, lambda: self._look_whether_ended(child))
         self._when(report.fileno(), lambda: self._let_go(child))
         say(report, b"P%d" % child.pid, child.pidfd)
+        self._book.enter(child.pid, name)
 
     def _look_whether_ended(self, child: Child) -> None:
         try:
@@ -170,6 +179,7 @@ class Keeper:
         os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
         os.close(child.pidfd)
         del self._children[child.pid]
+        self._book.strike(child.pid)
 
     # --- those that others have made ------------------------------------------------------
 
@@ -186,7 +196,9 @@ class Keeper:
                     break
                 if len(descriptors) == 2:
                     pidfd, report = descriptors
-                    self._introduce(Child(int(message), pidfd, sockets.socket(fileno=report)))
+                    number, _, name = message.partition(b" ")
+                    child = Child(int(number), pidfd, sockets.socket(fileno=report))
+                    self._introduce(child, name)
             self._forget(adoptions.fileno())
             self._adoptions.remove(adoptions)
             adoptions.close()
@@ -216,6 +228,11 @@ def settle_in(*descriptors: int) -> list[int]:
     return ours
 
 
+def warn(control: sockets.socket, text: str) -> None:
+    """Have the host log something."""
+    say(control, b"W" + text.encode("utf-8", "backslashreplace")[:_LONGEST])
+
+
 def main() -> None:
     number, host = settle_in(*map(int, sys.argv[1:]))
     control = sockets.socket(fileno=number)
@@ -226,7 +243,7 @@ def main() -> None:
         with suppress(OSError), open("/proc/self/comm", "wb") as comm:
             comm.write(b"plugkeep-keeper")
         be_subreaper()
-        Keeper(control, host).run()
+        Keeper(control, host, open_book(os.environ, lambda text: warn(control, text))).run()
     except BaseException:
         import traceback
 

@@ -18,8 +18,11 @@ else:
 PATIENCE = 30.0
 
 
-def kill_all(rung: int) -> None:
-    """Kill all descendants: the children, and then those whom their death makes ours."""
+def kill_all(rung: int) -> bool:
+    """Kill all descendants: the children, and then those whom their death makes ours.
+
+    Say whether all have gone.
+    """
     end = time.monotonic() + PATIENCE
     while (left := children()) and time.monotonic() < end:
         for pid in left:
@@ -27,6 +30,7 @@ def kill_all(rung: int) -> None:
                 os.kill(pid, signal.SIGKILL)
         if not sum(reap(pid) for pid in left):
             wait_for_bell(rung, 0.05)
+    return not left
 
 
 def wait_for_bell(rung: int, seconds: float) -> None:
@@ -59,8 +63,26 @@ def children() -> set[int]:
 
 def parent(pid: int) -> int:
     """Return whose child a process is; 0 where it is gone."""
+    words = _stat(pid)
+    return int(words[1]) if words else 0
+
+
+def start_of(pid: int) -> int | None:
+    """Return when a process started, in ticks since the machine did; None where it is gone."""
+    words = _stat(pid)
+    return int(words[19]) if words else None
+
+
+def runs(pid: int) -> bool:
+    """Say whether it is not gone, and does not only wait for somebody to hear of its end."""
+    words = _stat(pid)
+    return bool(words) and words[0] not in (b"Z", b"X")
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return what is in ``/proc/PID/stat`` from the third field on."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[1])
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
+            return file.read().rpartition(b") ")[2].split()
     except OSError:
-        return 0
+        return []
