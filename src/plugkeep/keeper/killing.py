@@ -11,6 +11,7 @@ from plugkeep.keeper.telling import BIG, suppress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterable
 else:
     import _signal as signal  # without the enums
 
@@ -25,12 +26,26 @@ def kill_all(rung: int) -> bool:
     """
     end = time.monotonic() + PATIENCE
     while (left := children()) and time.monotonic() < end:
-        for pid in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        kill_each(left)
         if not sum(reap(pid) for pid in left):
             wait_for_bell(rung, 0.05)
     return not left
+
+
+def kill_each(pids: Iterable[int]) -> None:
+    """Kill children of ours, and all who are in the same groups.
+
+    No process of a group can fork while that is killed, and so none gets away by doing so all the
+    time. All are descendants of ours: a session, and so its groups, begins with one of them.
+    """
+    own, groups = os.getpgrp(), set[int]()
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            if (group := os.getpgid(pid)) == own:
+                os.kill(pid, signal.SIGKILL)
+            elif group not in groups:
+                groups.add(group)
+                os.killpg(group, signal.SIGKILL)
 
 
 def wait_for_bell(rung: int, seconds: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,20 @@ signal.pause()
 """
 
 
-@pytest.fixture
-def family(begin_host: Any, source: Any) -> Any:
+@pytest.fixture(params=["as it is", "ordinary"])
+def family(request: pytest.FixtureRequest, begin_host: Any, source: Any) -> Any:
     """Return a host, and the numbers of what it has started."""
-    host = begin_host(HOST, source())
-    pids = dict(word.split("=") for word in host.stdout.readline().split())
-    yield host, {name: int(pid) for name, pid in pids.items()}
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are for one user
+        Path(folder).chmod(0o777)
+        plugin = shutil.copy(source(), folder)
+        where = {**os.environ, "TMPDIR": folder}
+        host = begin_host(f"be({request.param!r})\n{HOST}", plugin, env=where)
+        words = host.stdout.readline().split()
+    pids = {name: int(pid) for name, _, pid in (word.partition("=") for word in words)}
+    yield host, pids
     for pid in pids.values():
         try:
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
 
