@@ -95,3 +95,26 @@ def test_a_program_whose_keeper_dies_while_it_is_launched_does_not_run(
         """
     )
     assert said == "b''\n"
+
+
+def test_when_the_keeper_alone_dies_the_groups_of_its_plugins_do(
+    run_host: Any, tmp_path: Path
+) -> None:
+    """The kernel kills only their leaders, maybe before the host hears of anything."""
+    said = run_host(
+        """
+        import select
+        from contextlib import suppress
+        for _ in range(5):
+            sandbox = ExecSandbox("sh", "-c", "sleep 600 & echo $! >" + sys.argv[1] + "; " + OBEY)
+            sandbox.start()
+            sleeper = os.pidfd_open(int(Path(sys.argv[1]).read_text()))
+            os.kill(keeper(), signal.SIGKILL)
+            with suppress(Exception):
+                sandbox.stop()
+            assert select.select([sleeper], [], [], 30)[0], "it is still there"
+        say("all")
+        """,
+        str(tmp_path / "pid"),
+    )
+    assert said.endswith("all\n")
