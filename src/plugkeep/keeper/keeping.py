@@ -21,7 +21,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import EPOLLIN, epoll
 
 from plugkeep.keeper.killing import children, kill_all, reap
-from plugkeep.keeper.launching import SPURNED, Program, launch
+from plugkeep.keeper.launching import Program, launch
 from plugkeep.keeper.sweeping import open_book
 from plugkeep.keeper.telling import BIG, has_end, read_all, receive, say, suppress
 from plugkeep.keeper.tether import be_subreaper
@@ -39,6 +39,8 @@ else:
 LAUNCH, ADOPT = b"L", b"A"
 #: Descriptors below this number are kept free of what comes, for children to have theirs there.
 RESERVED = 10
+#: From terminals and from whoever ends all processes of a service: our end is the host's.
+_SPURNED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 #: Bytes of a warning.
 _LONGEST = 4096
 
@@ -237,7 +239,7 @@ def main() -> None:
     number, host = settle_in(*map(int, sys.argv[1:]))
     control = sockets.socket(fileno=number)
     try:
-        for number in SPURNED:
+        for number in _SPURNED:
             if signal.getsignal(number) != signal.SIG_IGN:  # else children are to inherit that
                 signal.signal(number, lambda *_: None)
         with suppress(OSError), open("/proc/self/comm", "wb") as comm:

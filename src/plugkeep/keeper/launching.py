@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # without the enums
 
-#: From terminals and from whoever ends all processes of a service: the keeper's end is its host's.
-SPURNED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 #: What Python itself ignores, and what must not be: programs expect to be killed by the first two.
 _NOT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 _ALL = signal.valid_signals()
@@ -80,10 +78,10 @@ def _become(
             os.dup2(descriptor, place)
         if folder is not None:
             os.fchdir(folder)
-        handled = [each for each in SPURNED if signal.getsignal(each) != signal.SIG_IGN]
-        for each in (*handled, *_NOT_IGNORED):
+        for each in _NOT_IGNORED:
             signal.signal(each, signal.SIG_DFL)
-        # After that: what has come meanwhile is dealt with as the program would.
+        # What has a handler gets back its default by the execution. Nobody has heard of this
+        # process until then, who might send it a signal.
         signal.pthread_sigmask(signal.SIG_SETMASK, program.mask)
         os.execve(program.path, program.arguments, program.environment)  # noqa: S606
     except OSError as error:
