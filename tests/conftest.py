@@ -33,6 +33,16 @@ settings.load_profile("plugkeep")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_ledgers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have keepers here note down what they launch where no other tests' keepers look for it."""
+    folder = tmp_path_factory.mktemp("runtime")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a descriptor, a thread or a child process behind."""

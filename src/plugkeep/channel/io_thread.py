@@ -59,10 +59,13 @@ class IoThread:
             self._close()
             raise
 
-    def watch(self, source: Source) -> None:
-        """Pump `source` from now on."""
+    def watch(self, source: Source, events: int = select.EPOLLIN) -> None:
+        """Pump `source` from now on; without `events` only when nobody has the other end.
+
+        Raises OSError where that cannot be watched, as files cannot.
+        """
         with self._lock:
-            self._epoll.register(source.descriptor, select.EPOLLIN)
+            self._epoll.register(source.descriptor, events)
             self._sources[source.descriptor] = source
 
     def forget(self, source: Source) -> None:

@@ -34,6 +34,7 @@ from plugkeep.plugin import Plugin
 from plugkeep.runner import _began
 from plugkeep.runner._calls import Call, whole
 from plugkeep.runner._channel import PluginChannel
+from plugkeep.runner._host_watch import HostWatch
 from plugkeep.runner._imports import imported
 from plugkeep.runner._life import Life
 from plugkeep.runner._methods import Methods
@@ -105,6 +106,9 @@ class Runner:
         self.service = Service(self)
         self.is_stopping = False
         self.is_over = False
+        # How the host has said that the plugin is to stop: by what it waits for an answer to, or
+        # by what it may hang up after.
+        self._was_asked = self._was_told = False
         #: Whether the event loop reads, and the main thread waits for what is left to it.
         self.is_led = False
         self.status = 0
@@ -117,7 +121,9 @@ class Runner:
     def run(self) -> int:
         """Serve until the plugin is to stop; return the exit status."""
         current.found_by(self.find_current)
+        watch = None
         if self.level:
+            watch = HostWatch(self._wire.ends.read, self.io_thread, self._may_host_hang_up)
             self.announce()
             self.output.attach(self)
         else:
@@ -133,11 +139,16 @@ class Runner:
             except _Woken:
                 self.channel.recover()
             self.service.work()
+        if watch is not None:
+            watch.close()
         self.output.detach()
         self.channel.send_slowly(monotonic() + _LAST_WORDS)  # what another thread is writing
         self.channel.close()
         self.io_thread.end()
         return self.status
+
+    def _may_host_hang_up(self) -> bool:
+        return self._was_told or (self._was_asked and self.is_over)
 
     def announce(self) -> None:
         """Say that the plugin is ready to be spoken to."""
@@ -311,6 +322,7 @@ class Runner:
         elif request.method == m.START:
             self.life.start(request)
         elif request.method == m.STOP:
+            self._was_asked = True
             self.life.stop(request)
         elif request.method == m.HEALTH and (method := self.life.health) is not None:
             self._ask_health(request, method)
@@ -353,6 +365,7 @@ class Runner:
 
     def stop(self) -> None:
         """Obey the stop message of level 0."""
+        self._was_told = True
         self.life.stop(None)
 
     def lost(self, error: ProtocolViolationError | None) -> None:

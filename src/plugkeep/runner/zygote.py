@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from plugkeep.channel import parcels
+from plugkeep.keeper.tether import die_with
 from plugkeep.runner import _began, _imports
 from plugkeep.runner._fitness import Fitness, Unfit
 from plugkeep.runner._rehearsal import rehearse
@@ -35,7 +36,7 @@ _WARM: Final = (
 #: Descriptors below this number are kept free, for those that a plugin is to have.
 _RESERVED: Final = 10
 _GO: Final = b"."
-#: What the host's messages are: modules to import. (All others are orders.)
+#: What the host's messages are: modules to import. (All others are orders, with a name.)
 IMPORT: Final = b"I"
 
 
@@ -65,6 +66,8 @@ def _settle_in() -> tuple[sockets.socket, sockets.socket]:
 class _Zygote:
     def __init__(self, host: sockets.socket, keeper: sockets.socket) -> None:
         self._host, self._keeper = host, keeper
+        # If it has ended already, so have we: it has asked the kernel for that before.
+        self._parent = os.getppid()
         self._path = list(sys.path)
         self._fitness = Fitness()
 
@@ -105,7 +108,7 @@ class _Zygote:
             stream.flush()
         intermediate = os.fork()
         if not intermediate:
-            return self._give_birth(*descriptors)
+            return self._give_birth(message[1:], *descriptors)
         os.waitpid(intermediate, 0)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -119,7 +122,9 @@ class _Zygote:
                 return parcels.receive(self._host)
             os._exit(0)
 
-    def _give_birth(self, report: int, order: int, folder: int, *theirs: int) -> list[str]:
+    def _give_birth(
+        self, name: bytes, report: int, order: int, folder: int, *theirs: int
+    ) -> list[str]:
         """Fork again, and end, so that the keeper becomes the parent of what is forked."""
         try:
             os.fchdir(folder)
@@ -127,7 +132,7 @@ class _Zygote:
             awaited, give = os.pipe()
             plugin = os.fork()
             if plugin:
-                self._announce(plugin, report, give)
+                self._announce(plugin, name, report, give)
         except OSError as error:
             parcels.send(sockets.socket(fileno=report), b"E%d" % (error.errno or 0))
             os._exit(1)
@@ -136,12 +141,13 @@ class _Zygote:
         if os.read(awaited, 1) != _GO:
             os._exit(1)
         parcels.wait(-1, me)  # until the keeper is our parent
+        die_with(self._parent)
         for each in (self._host, self._keeper):
             each.detach()  # they are closed with all the rest
         return _become(parcels.read(order), theirs)
 
-    def _announce(self, plugin: int, report: int, give: int) -> NoReturn:
-        parcels.send(self._keeper, b"%d" % plugin, (os.pidfd_open(plugin), report))
+    def _announce(self, plugin: int, name: bytes, report: int, give: int) -> NoReturn:
+        parcels.send(self._keeper, b"%d %s" % (plugin, name), (os.pidfd_open(plugin), report))
         os.write(give, _GO)
         os._exit(0)
 

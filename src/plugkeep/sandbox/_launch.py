@@ -85,7 +85,10 @@ class Command:
                 wire, passed = _wire(ours, theirs) if self.wire > 1 else (None, ())
                 environment = self._environment(len(passed))
                 ends = (child_in, child_out, child_err, *passed)
-                launched = launch(Order(program, self.args, environment, self.cwd, ends, deadline))
+                order = Order(
+                    program, self.args, environment, self.cwd, ends, deadline, self.plugin
+                )
+                launched = launch(order)
                 process = KeptProcess(launched, stdin, stdout, stderr, wire)
             except LaunchError:
                 raise

@@ -44,6 +44,13 @@ class Order:
     descriptors: Sequence[int]
     #: When it is too late, on the monotonic clock.
     deadline: float = math.inf
+    #: Whose process it is to be, for whoever looks for what is left of it.
+    plugin: str = ""
+
+    @property
+    def label(self) -> bytes:
+        """The name, as it is told to the keeper."""
+        return self.plugin.encode("utf-8", "replace")[:100]
 
 
 class Process(Source, Protocol):

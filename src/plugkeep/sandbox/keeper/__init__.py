@@ -1,4 +1,4 @@
-"""The keeper: the small process that is the parent of all that a host runs beside itself.
+"""The keeper, as its host sees it: the small process that is the parent of all that runs beside it.
 
-`_main` is what runs in it, on its own; all else here is the host's side.
+What runs in that itself is `plugkeep.keeper`.
 """

@@ -23,7 +23,7 @@ from plugkeep.sandbox.keeper.surroundings import Surroundings, surroundings
 from plugkeep.signals import foreign
 
 _LAST_BREATH: Final = 1.0
-_MAIN: Final = os.path.join(os.path.dirname(__file__), "_main.py")
+_MAIN: Final = os.path.join(__file__.rpartition("/sandbox/")[0], "keeper", "__main__.py")
 #: Descriptors that programs have; whatever they are here must not be in the way of the next ones.
 _ABOVE: Final = 10
 _logger = logging.getLogger("plugkeep.sandbox")
@@ -43,6 +43,7 @@ class Keeper:
     def __init__(self, inherited: Surroundings) -> None:
         self.inherited = inherited
         self._is_mourned = self._has_gone = False
+        self._last_words = b""
         self._lock = threading.Lock()
         self._control, theirs = pair()
         try:
@@ -73,7 +74,9 @@ class Keeper:
     def launch(self, order: Order) -> Launched:
         """Have a program launched. Raises OSError, which is about the program or its folder."""
         try:
-            return self.ask(order, lambda given: self._say(b"L%c" % len(given), given))
+            return self.ask(
+                order, lambda given: self._say(b"L%c%s" % (len(given), order.label), given)
+            )
         except Unanswered as unanswered:
             # What a process has open is closed a little before it has ended.
             if unanswered.late or self._ends_within(_LAST_BREATH):
@@ -124,6 +127,7 @@ class Keeper:
                 f"no plugin was launched within {time.monotonic() - began:.3g} s: the keeper "
                 f"(process {self.pid}), or what it has forking them, does not answer"
             ) from None
+        self._heed()
         if message[:1] == b"P" and descriptors:
             return Launched(int(message[1:]), descriptors[0], report, self)
         if message[:1] == b"E":
@@ -131,17 +135,25 @@ class Keeper:
             raise OSError(number, os.strerror(number))
         raise Unanswered(late=False)  # nobody has the other end, or too much is open here
 
+    def _heed(self) -> None:
+        """Take what it says about itself: warnings, each of which is logged once, and its last."""
+        with suppress(OSError):  # there is nothing, or it is ours no more
+            while message := receive(self._control)[0]:
+                if message[:1] != b"W":
+                    self._last_words = message
+                elif message not in _warned:
+                    _warned.add(message)
+                    _logger.warning("%s", message[1:].decode("utf-8", "replace"))
+
     def mourn(self) -> None:
         """Say in the log, once, that it has died, and how; leave nothing of it."""
         with self._lock:
             if self._is_mourned:
                 return
             self._is_mourned = True
-        words = b""
-        with suppress(OSError):
-            words, _ = receive(self._control)
+        self._heed()
         self._control.close()
-        how = words.decode("utf-8", "replace").strip() or _ending(self._reaped())
+        how = self._last_words.decode("utf-8", "replace").strip() or _ending(self._reaped())
         _logger.error("the keeper (process %d) has died, and all that it kept: %s", self.pid, how)
 
     def retire(self) -> None:
@@ -255,6 +267,8 @@ _lock = threading.RLock()
 _current: Keeper | None = None
 #: Those that keep what was launched before this process became another user's, or the like.
 _retired: list[Keeper] = []
+#: What keepers have said of which one log record is enough.
+_warned: set[bytes] = set()
 
 
 def keeper() -> Keeper:

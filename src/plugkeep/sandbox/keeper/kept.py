@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the keeper has for saying what it knows already.
 _PATIENCE: Final = 5.0
+#: Linux 6.9 and newer: the signal is for the group that this process has begun, dead or not.
+_PROCESS_GROUP: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,16 @@ class KeptProcess:
             if self._exit is None:
                 end = self.peek() or Exit()
                 if self._exit is None:
+                    if end == Exit():
+                        self._kill_rest()
                     self._exit = end
                     self._release()
             return self._exit
+
+    def _kill_rest(self) -> None:
+        """Kill its group, which it has begun and the kernel has not killed when its keeper died."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self.exit_fd, signal.SIGKILL, None, _PROCESS_GROUP)
 
     def _hear(self) -> Exit:
         """Return what the keeper says about its end."""

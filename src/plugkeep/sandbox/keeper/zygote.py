@@ -64,7 +64,9 @@ class Zygote:
             theirs.callback(adoptions.close)
             of.adopt(adopting.fileno())
             ends = (null, out, out, its_control.fileno(), adoptions.fileno())
-            order = Order(sys.executable, (*RUNNER, "--zygote"), dict(os.environ), None, ends)
+            command = (*RUNNER, "--zygote")
+            environment = dict(os.environ)
+            order = Order(sys.executable, command, environment, None, ends, plugin="(zygote)")
             self._process = KeptProcess(of.launch(order), None, self._printed, self._printed)
             ours.pop_all()
         self._have_imported(self.modules)
@@ -103,7 +105,9 @@ class Zygote:
     def fork(self, order: Order) -> Launched:
         """Have a process forked. Raises OSError, and Unanswered."""
         try:
-            return self.keeper.ask(order, lambda given: send(self._control, b"F", given))
+            return self.keeper.ask(
+                order, lambda given: send(self._control, b"F" + order.label, given)
+            )
         except (BlockingIOError, ConnectionError):
             raise Unanswered(late=False) from None
 

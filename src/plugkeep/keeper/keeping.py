@@ -1,10 +1,7 @@
 """What the keeper does: it launches what its host asks for, and outlives it by a moment.
 
-    python -I -S _main.py CONTROL HOST
-
-It stands alone: nothing of plugkeep is imported, and of the standard library what costs little,
-for a host waits for it before its first plugin. CONTROL is the number of a socket, on which orders
-come; HOST that of a process descriptor of the host.
+It is run as ``__main__.py CONTROL HOST``. CONTROL is the number of a socket, on which orders come;
+HOST that of a process descriptor of the host.
 
 All that is to be said about one child goes over a socket of its own, which comes with the order:
 its number and its process descriptor, or why it could not be launched; then how it ended. It is
@@ -20,14 +17,21 @@ import errno
 import marshal
 import os
 import sys
-import time
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from select import EPOLLIN, epoll
+
+from plugkeep.keeper.killing import children, kill_all, reap
+from plugkeep.keeper.launching import Program, launch
+from plugkeep.keeper.sweeping import open_book
+from plugkeep.keeper.telling import BIG, has_end, read_all, receive, say, suppress
+from plugkeep.keeper.tether import be_subreaper
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all else that is here
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+
+    from plugkeep.keeper.book import Book
 else:
     import _signal as signal  # for the same reason
 
@@ -35,27 +39,10 @@ else:
 LAUNCH, ADOPT = b"L", b"A"
 #: Descriptors below this number are kept free of what comes, for children to have theirs there.
 RESERVED = 10
-#: Seconds for killing all, when the host is gone. What is stuck in the kernel may take longer.
-PATIENCE = 30.0
-
-_PR_SET_CHILD_SUBREAPER = 36
-#: What Python itself ignores, and what must not be: programs expect to be killed by the first two.
-_NOT_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 #: From terminals and from whoever ends all processes of a service: our end is the host's.
 _SPURNED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-_BIG = 64 * 1024
-
-
-class suppress:  # noqa: N801  # as `contextlib` has it, which takes long to import as well
-    """Let errors of some kinds pass."""
-
-    def __init__(self, *kinds: type[BaseException]) -> None:
-        self._kinds = kinds
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is not None and issubclass(kind, self._kinds)
+#: Bytes of a warning.
+_LONGEST = 4096
 
 
 class Child:
@@ -71,8 +58,9 @@ class Child:
 class Keeper:
     """Does what comes next, one thing after another."""
 
-    def __init__(self, control: sockets.socket, host: int) -> None:
+    def __init__(self, control: sockets.socket, host: int, book: Book) -> None:
         self._control = control
+        self._book = book
         self._children: dict[int, Child] = {}
         self._adoptions: list[sockets.socket] = []
         self._is_retired = False
@@ -91,11 +79,13 @@ class Keeper:
         """Serve until the host is gone, or has retired this one and no process is left."""
         while not self._host_is_gone:
             if self._is_retired and not self._children and not children():
+                self._book.close()
                 return
             for descriptor, _ in self._epoll.poll():
                 # What came before it may have seen to it that there is nothing to do any more.
                 self._tasks.get(descriptor, int)()
-        kill_all(self._rung)
+        if kill_all(self._rung):
+            self._book.close()
 
     def _when(self, descriptor: int, task: Callable[[], object]) -> None:
         self._epoll.register(descriptor, EPOLLIN)
@@ -122,9 +112,9 @@ class Keeper:
             for descriptor in descriptors:
                 self._adopt_from(sockets.socket(fileno=descriptor))
         else:
-            self._launch(descriptors, expected=message[1])
+            self._launch(descriptors, expected=message[1], name=message[2:])
 
-    def _launch(self, descriptors: list[int], expected: int) -> None:
+    def _launch(self, descriptors: list[int], expected: int, name: bytes) -> None:
         """Launch a program. It comes with: report, order, working directory, its 0, 1, 2 and on."""
         if not descriptors:
             return  # too many are open: whoever asked sees that nobody has the other end
@@ -133,7 +123,7 @@ class Keeper:
             if len(descriptors) + 1 < expected:
                 raise OSError(errno.EMFILE, "not all have come")  # noqa: TRY301
             pid = self._spawn(*descriptors)
-            self._introduce(Child(pid, os.pidfd_open(pid), report))
+            self._introduce(Child(pid, os.pidfd_open(pid), report), name)
         except OSError as error:
             say(report, b"E%d" % (error.errno or 0))
             report.close()
@@ -142,37 +132,21 @@ class Keeper:
                 os.close(descriptor)
 
     def _spawn(self, order: int, cwd: int, *theirs: int) -> int:
-        wanted = marshal.loads(read_all(order))  # noqa: S302  # our host's
-        program, arguments, environment, mask = wanted
-        actions = [(os.POSIX_SPAWN_DUP2, each, number) for number, each in enumerate(theirs)]
+        program = Program(*marshal.loads(read_all(order)))  # noqa: S302  # our host's
         # Where it is the same, going there must not be tried: it may not be permitted any more.
-        moves = not os.path.sameopenfile(cwd, self._home)
-        if moves:
-            os.fchdir(cwd)
-        try:
-            return os.posix_spawn(
-                program,
-                arguments,
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=mask,
-                setsigdef=_NOT_IGNORED,
-            )
-        finally:
-            if moves:
-                with suppress(OSError):
-                    os.fchdir(self._home)
+        folder = None if os.path.sameopenfile(cwd, self._home) else cwd
+        return launch(program, folder, theirs)
 
     # --- children -------------------------------------------------------------------------
 
-    def _introduce(self, child: Child) -> None:
+    def _introduce(self, child: Child, name: bytes) -> None:
         report = child.report
         assert report is not None  # noqa: S101  # nobody has closed it yet
         self._children[child.pid] = child
         self._when(child.pidfd, lambda: self._look_whether_ended(child))
         self._when(report.fileno(), lambda: self._let_go(child))
         say(report, b"P%d" % child.pid, child.pidfd)
+        self._book.enter(child.pid, name)
 
     def _look_whether_ended(self, child: Child) -> None:
         try:
@@ -207,6 +181,7 @@ class Keeper:
         os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
         os.close(child.pidfd)
         del self._children[child.pid]
+        self._book.strike(child.pid)
 
     # --- those that others have made ------------------------------------------------------
 
@@ -223,7 +198,9 @@ class Keeper:
                     break
                 if len(descriptors) == 2:
                     pidfd, report = descriptors
-                    self._introduce(Child(int(message), pidfd, sockets.socket(fileno=report)))
+                    number, _, name = message.partition(b" ")
+                    child = Child(int(number), pidfd, sockets.socket(fileno=report))
+                    self._introduce(child, name)
             self._forget(adoptions.fileno())
             self._adoptions.remove(adoptions)
             adoptions.close()
@@ -231,96 +208,13 @@ class Keeper:
     def _reap_strangers(self) -> None:
         """Reap descendants of our children that have outlived their own parents."""
         with suppress(BlockingIOError):
-            os.read(self._rung, _BIG)
+            os.read(self._rung, BIG)
         # In this order: what was our child before, a zygote has announced by now, if it is its.
         found = children()
         for adoptions in list(self._adoptions):
             self._adopt(adoptions)
         for pid in found - self._children.keys():
             reap(pid)
-
-
-def kill_all(rung: int) -> None:
-    """Kill all descendants: the children, and then those whom their death makes ours."""
-    end = time.monotonic() + PATIENCE
-    while (left := children()) and time.monotonic() < end:
-        for pid in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not sum(reap(pid) for pid in left):
-            wait_for_bell(rung, 0.05)
-
-
-def wait_for_bell(rung: int, seconds: float) -> None:
-    with epoll() as waiting:
-        waiting.register(rung, EPOLLIN)
-        waiting.poll(seconds)
-    with suppress(BlockingIOError):
-        os.read(rung, _BIG)
-
-
-def reap(pid: int) -> bool:
-    """Say whether this child had ended; it is gone then."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
-
-
-def children() -> set[int]:
-    """Return the numbers of all children, those included that nobody has waited for."""
-    pid = os.getpid()
-    try:
-        with open(f"/proc/self/task/{pid}/children", "rb") as file:
-            return set(map(int, file.read().split()))
-    except OSError:  # kernels need not have been built with it
-        numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        return {number for number in numbers if parent(number) == pid}
-
-
-def parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def receive(source: sockets.socket) -> tuple[bytes, list[int]]:
-    """Return a message and the descriptors that came with it, which programs do not inherit."""
-    flags = sockets.MSG_CMSG_CLOEXEC | sockets.MSG_DONTWAIT
-    try:
-        message, ancillary, _, _ = source.recvmsg(_BIG, sockets.CMSG_SPACE(64 * 4), flags)
-    except ConnectionResetError:  # it is closed, and not all that we have said has been read
-        return b"", []
-    found: list[int] = []
-    for _, _, data in ancillary:
-        found += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()
-    return message, found
-
-
-def has_end(report: sockets.socket) -> bool:
-    """Say whether the host has closed its end, or what it writes to that."""
-    try:
-        return not receive(report)[0]
-    except BlockingIOError:
-        return False
-
-
-def say(report: sockets.socket, message: bytes, *descriptors: int) -> None:
-    """Tell the host, if it still listens."""
-    numbers = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
-    rights = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, numbers)] if numbers else []
-    with suppress(OSError):
-        report.sendmsg([message], rights, sockets.MSG_DONTWAIT | sockets.MSG_NOSIGNAL)
-
-
-def read_all(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, size, 0)
-    while len(data) < size:
-        data += os.pread(descriptor, size - len(data), len(data))
-    return data
 
 
 def settle_in(*descriptors: int) -> list[int]:
@@ -336,11 +230,9 @@ def settle_in(*descriptors: int) -> list[int]:
     return ours
 
 
-def be_subreaper() -> None:
-    """Become the parent of all descendants that lose theirs."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def warn(control: sockets.socket, text: str) -> None:
+    """Have the host log something."""
+    say(control, b"W" + text.encode("utf-8", "backslashreplace")[:_LONGEST])
 
 
 def main() -> None:
@@ -353,14 +245,10 @@ def main() -> None:
         with suppress(OSError), open("/proc/self/comm", "wb") as comm:
             comm.write(b"plugkeep-keeper")
         be_subreaper()
-        Keeper(control, host).run()
+        Keeper(control, host, open_book(os.environ, lambda text: warn(control, text))).run()
     except BaseException:
         import traceback
 
-        say(control, traceback.format_exc().encode("utf-8", "backslashreplace")[-_BIG // 2 :])
+        say(control, traceback.format_exc().encode("utf-8", "backslashreplace")[-BIG // 2 :])
         os._exit(70)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
