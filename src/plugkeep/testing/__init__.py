@@ -9,15 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from plugkeep.testing.contract import ContractError as ContractError
+    from plugkeep.testing.contract import Rule as Rule
+    from plugkeep.testing.contract import Violation as Violation
     from plugkeep.testing.faulty import Faulty as Faulty
     from plugkeep.testing.faulty import Misconduct as Misconduct
     from plugkeep.testing.faulty import faulty_program as faulty_program
+    from plugkeep.testing.plugin_suite import PLUGIN_RULES as PLUGIN_RULES
+    from plugkeep.testing.plugin_suite import check_plugin as check_plugin
     from plugkeep.testing.program.deeds import FaultError as FaultError
     from plugkeep.testing.program.table import Fault as Fault
     from plugkeep.testing.program.table import faults as faults
 
 _HOMES = {
+    "contract": ("ContractError", "Rule", "Violation"),
     "faulty": ("Faulty", "Misconduct", "faulty_program"),
+    "plugin_suite": ("PLUGIN_RULES", "check_plugin"),
     "program.deeds": ("FaultError",),
     "program.table": ("Fault", "faults"),
 }

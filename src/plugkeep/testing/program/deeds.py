@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 #: What is kept of memory is 1 GiB at most, however often it is asked for.
@@ -79,7 +80,8 @@ class Place:
         for descriptor in self._descriptors:
             os.close(descriptor)
         for path in self._files:
-            os.unlink(path)  # noqa: PTH108  # importing pathlib takes longer than all the rest
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108  # importing pathlib takes longer than all the rest
         for kept in (self._threads, self.pids, self._descriptors, self._files, self._memory):
             kept.clear()
 
@@ -283,11 +285,9 @@ def _spawned(place: Place, pids: list[int]) -> list[int]:
 
 
 def _end(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError, ChildProcessError):  # gone, or never our own child
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):  # it is gone, or never was our own child
-        pass
 
 
 def _number(name: str) -> int:
