@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from plugkeep.testing.program.deeds import FaultError as FaultError
     from plugkeep.testing.program.table import Fault as Fault
     from plugkeep.testing.program.table import faults as faults
+    from plugkeep.testing.wire_suite import WIRE_RULES as WIRE_RULES
+    from plugkeep.testing.wire_suite import check_wire as check_wire
 
 _HOMES = {
     "contract": ("ContractError", "Rule", "Violation"),
@@ -27,6 +29,7 @@ _HOMES = {
     "plugin_suite": ("PLUGIN_RULES", "check_plugin"),
     "program.deeds": ("FaultError",),
     "program.table": ("Fault", "faults"),
+    "wire_suite": ("WIRE_RULES", "check_wire"),
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names}
 
