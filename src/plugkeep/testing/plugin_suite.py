@@ -60,11 +60,11 @@ PLUGIN_RULES: Final[dict[str, Rule]] = {
         Rule("routes", "routes() gives routes that do not conflict with one another"),
         Rule("application", "application is ASGI, WSGI or None, and mount a path"),
         Rule("health", "health() returns None when it is well, else a text that says why not"),
-        Rule("tasks", "no task is left of it when it has been stopped, or has failed to start"),
-        Rule("threads", "no thread is left of it then"),
-        Rule("processes", "no process is left of it then"),
-        Rule("descriptors", "no descriptor is left open then"),
-        Rule("files", "no temporary file is left then"),
+        Rule("tasks", "no task is left of it when it has stopped, or failed to start"),
+        Rule("threads", "no thread is left of it when it has stopped, or failed to start"),
+        Rule("processes", "no process is left of it when it has stopped, or failed to start"),
+        Rule("descriptors", "no descriptor is left open when it has stopped, or failed to start"),
+        Rule("files", "no temporary file is left when it has stopped, or failed to start"),
     )
 }
 

@@ -35,11 +35,13 @@ WIRE_RULES: Final[dict[str, Rule]] = {
         Rule("ping", "it answers $/ping with null"),
         Rule("ids", "it gives back the id of a request as it was"),
         Rule("unknown-method", "a method that it does not have is answered with -32601"),
-        Rule("unknown-reserved", "so is a reserved one that it does not know"),
+        Rule("unknown-reserved", "a reserved method that it does not know is answered with -32601"),
         Rule("unknown-notification", "a notification that it does not know is passed over"),
         Rule("unknown-member", "members that it does not know are passed over"),
-        Rule("unknown-call", "$/cancel and $/credit of a call that it does not have, too"),
-        Rule("unasked-answer", "so is an answer to what it has not asked"),
+        Rule(
+            "unknown-call", "$/cancel and $/credit of a call that it does not have are passed over"
+        ),
+        Rule("unasked-answer", "an answer to what it has not asked is passed over"),
         Rule("many", "requests that come all at once are answered, each of them once"),
         Rule("pieces", "a message that comes in pieces is one"),
         Rule("characters", "U+2028 and the like are characters as any other"),
@@ -51,7 +53,7 @@ WIRE_RULES: Final[dict[str, Rule]] = {
         Rule("stop", "it answers $/stop, and exits with status 0 within the time"),
         Rule("stop-message", '{"cmd":"stop"} ends it, with status 0'),
         Rule("end-of-input", "the end of its input ends it, for its host is gone"),
-        Rule("end-before-start", "so it does when it has not been started"),
+        Rule("end-before-start", "the end of its input ends it before its start, too"),
         Rule("leaves-nothing", "no process of its group is left when it has ended"),
     )
 }

@@ -287,7 +287,7 @@ def test_all_is_told_in_one_error() -> None:
             check_plugin(lambda: plugin, skip=["thread-bound"])
         text = str(caught.value)
         assert text.startswith("plugin 'leaky' breaks 2 rules of its contract\n  health: health() ")
-        assert "\n    it returned 3\n  descriptors: no descriptor is left open then\n" in text
+        assert "\n    it returned 3\n  descriptors: no descriptor is left open when " in text
     finally:
         plugin.behave()
     error = caught.value

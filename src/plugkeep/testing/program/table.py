@@ -51,7 +51,8 @@ FAULTS: dict[str, Fault] = {
     for row in (
         # --- it ends ---
         ("exit-before-ready", "load", "leave", _OWN, _STATUS, "exits before it is ready"),
-        ("kill-before-ready", "load", "kill", _OWN, _SIGNAL, "is ended by a signal before that"),
+        ("kill-before-ready", "load", "kill", _OWN, _SIGNAL,
+            "is ended by a signal before it is ready"),
         ("exit-in-ready", "load", "leave_in_ready", (PROGRAM,), _STATUS,
             "exits in the middle of its ready message"),
         ("exit-in-start", "start", "leave", _OWN, _STATUS, "exits in its start"),
@@ -84,7 +85,7 @@ FAULTS: dict[str, Fault] = {
         ("ignore-stop", "stop", "ignore_stop", _OWN, _ENDLESS,
             "goes on when it is told to stop, and when its host is gone"),
         ("ignore-stop-and-sigterm", "stop", "ignore_sigterm", _OWN, _ENDLESS,
-            "the same, and SIGTERM does not end it"),
+            "goes on like that, and SIGTERM does not end it"),
         # --- it is deaf or dumb ---
         ("freeze", "running", "freeze", _OWN, {}, "sends itself SIGSTOP as soon as it runs"),
         ("stop-reading", "running", "stop_reading", (PROGRAM,), _ENDLESS,
@@ -117,7 +118,7 @@ FAULTS: dict[str, Fault] = {
         ("spawn-detached", "up", "spawn_detached", _ALL, {"count": 1, **_ENDLESS},
             "leaves grandchildren running, in sessions of their own"),
         ("spawn-holding-pipes", "up", "spawn_holding", _OWN, {"count": 1, **_ENDLESS},
-            "the same, and they hold its pipes open"),
+            "leaves grandchildren running that hold its pipes open"),
         # --- its health ---
         ("degraded", "health", "degrade", _ALL, {"text": "only half of it works"},
             "says of itself that it is not well"),
