@@ -291,6 +291,8 @@ def _end(pid: int) -> None:
 
 
 def _number(name: str) -> int:
+    if name.isdigit():  # some signals have no name
+        return int(name)
     try:
         return int(signal.Signals[name])
     except KeyError:

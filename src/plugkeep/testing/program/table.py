@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     that method; ``call``, in each call, or once where it is asked for; ``calls``, in each call;
     ``up``, at the end of a start that succeeds; ``running``, as soon as the host knows of that.
     `takes` are the parameters, and what they are by default: `seconds`, `status` (of the exit),
-    `signal` (its name), `size` (in bytes), `count`, `text`.
+    `signal` (its name, or number), `size` (in bytes), `count`, `text`.
     """
 
     name: str
