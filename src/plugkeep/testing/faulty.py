@@ -186,8 +186,12 @@ class _Here(Place):
 
 
 def _where() -> str:
-    """Say whether this is a process of the plugin's own: then our runner serves it."""
-    return PROCESS if "plugkeep.runner.runner" in sys.modules else HERE
+    """Say whether this is a process of the plugin's own: there our runner takes what is printed.
+
+    That it has been imported does not count, for a host may have done so, and is not to be ended.
+    """
+    taker = getattr(threading.excepthook, "__self__", None)
+    return PROCESS if type(taker).__module__ == "plugkeep.runner._output" else HERE
 
 
 def _when_at_rest(act: Any) -> None:

@@ -261,7 +261,7 @@ CHECKS: dict[str, Check] = {
     "leak-descriptors": has_grown(descriptors, 8),
     "leak-threads": has_grown(threads, 2),
     "leak-files": leaves_files,
-    "leak-memory": has_grown(resident, 3 << 20),
+    "leak-memory": has_grown(resident, 2 << 20),
     "eat-memory": has_grown(resident, 60 << 20),
     "spawn": multiplies(detached=False),
     "spawn-detached": multiplies(detached=True),

@@ -169,6 +169,16 @@ def test_what_would_end_the_host_is_refused(name: str) -> None:
         plugin.misbehave(name)
 
 
+def test_a_host_that_knows_the_runner_is_a_host_all_the_same(monkeypatch: Any) -> None:
+    import plugkeep.runner.runner  # noqa: F401
+
+    monkeypatch.setenv("PLUGKEEP_FAULT", "exit-before-ready")
+    with pytest.raises(ValueError, match="cannot be had in the host's process"):
+        Faulty("exit-in-call")
+    with running(Faulty()) as plugin:
+        assert plugin.echo(1) == 1
+
+
 def test_parameters_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="takes no 'size'; it takes seconds"):
         Faulty("hang-in-stop", size=3)
@@ -231,7 +241,8 @@ def test_every_fault_has_a_deed_and_every_deed_a_fault() -> None:
 
 def test_the_public_names() -> None:
     for name in kit.__all__:
-        assert getattr(kit, name).__name__ == name
+        found = getattr(kit, name)
+        assert getattr(found, "__name__", name) == name
     assert dir(kit) == sorted(kit.__all__)
     with pytest.raises(AttributeError, match="no attribute 'faulty_plugin'"):
         kit.faulty_plugin  # noqa: B018
