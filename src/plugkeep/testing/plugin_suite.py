@@ -379,7 +379,9 @@ def _health_of(told: object) -> object:
     """Return None, or a coroutine that does; raise where that is no health. Unwell will do."""
     if inspect.iscoroutine(told):
         return _ahealth_of(told)
-    if told is not None and not (isinstance(told, str) and told.strip()):
+    if told is None or told is True:  # which hosts take for well, too
+        return None
+    if not (isinstance(told, str) and told.strip()):
         raise _Unfit(f"it returned {told!r:.200}")
     return None
 

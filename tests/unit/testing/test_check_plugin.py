@@ -228,7 +228,7 @@ BAD: list[Case] = [
          with_(routes=lambda self: [Route("GET", "/a", id), Route("GET", "/a", id)])),
     case("application", "it takes an ASGI application", with_(application=3)),
     case("application", "mount", with_(application=Rich.application, mount="no slash")),
-    case("health", "it returned True", with_(health=lambda self: True)),
+    case("health", "it returned 3", with_(health=lambda self: 3)),
     case("health", "it returned ''", with_(health=lambda self: "")),
     case("health", "it raised FaultError", lambda: Faulty("health-raises")),
     case("tasks", "task 'forgotten' of sleep", Tasks),
