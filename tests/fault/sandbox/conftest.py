@@ -17,6 +17,7 @@ import pytest
 
 from plugkeep.channel import workers
 from plugkeep.sandbox import ExecSandbox
+from plugkeep.testing import faulty_program
 
 #: Seconds after which a test gives up waiting. Nothing takes as long where nothing is wrong.
 PATIENCE = 30.0
@@ -54,6 +55,20 @@ def shell() -> Make:
         options.setdefault("start_timeout", PATIENCE)
         options.setdefault("stop_timeout", PATIENCE)
         return ExecSandbox("sh", "-c", script, **options)
+
+    return make
+
+
+@pytest.fixture
+def faulty() -> Make:
+    """Return a function that makes a sandbox of a program of level 0 with a fault of the kit."""
+
+    def make(*fault: str, **options: Any) -> ExecSandbox:
+        options.setdefault("name", "naughty")
+        options.setdefault("start_timeout", PATIENCE)
+        options.setdefault("stop_timeout", PATIENCE)
+        chosen = ("--level=0", "--fault", *fault) if fault else ("--level=0",)
+        return ExecSandbox(sys.executable, "-S", "-E", faulty_program(), *chosen, **options)
 
     return make
 

@@ -40,18 +40,23 @@ def errors(records: Any) -> list[logging.LogRecord]:
 
 
 @pytest.mark.parametrize(
-    ("end", "told", "returncode", "number"),
+    ("fault", "told", "returncode", "number"),
     [
-        ("pass", "exited with status 0", 0, None),
-        ("sys.exit(3)", "exited with status 3", 3, None),
-        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL", None, signal.SIGKILL),
-        ("os.kill(os.getpid(), 40)", "was ended by signal 40", None, 40),
+        (("exit-after-ready", "--status=0"), "exited with status 0", 0, None),
+        (("exit-after-ready", "--status=3"), "exited with status 3", 3, None),
+        (("kill-after-ready",), "was ended by SIGKILL", None, signal.SIGKILL),
+        (("kill-after-ready", "--signal=40"), "was ended by signal 40", None, 40),
     ],
 )
 def test_it_is_logged_at_once_and_once(
-    plugin: Any, records: Any, end: str, told: str, returncode: int | None, number: int | None
+    faulty: Any,
+    records: Any,
+    fault: tuple[str, ...],
+    told: str,
+    returncode: int | None,
+    number: int | None,
 ) -> None:
-    sandbox = plugin(f"ready(); {end}")
+    sandbox = faulty(*fault)
     sandbox.start()
     assert records.wait_for(ENDED) == told
     with pytest.raises(ProcessExitedError):
@@ -137,20 +142,20 @@ def test_a_grandchild_that_holds_the_pipes_does_not_delay_it(
 
 
 @pytest.mark.parametrize(
-    ("body", "options", "raised"),
+    ("fault", "options", "raised"),
     [
-        ("ready(); sys.stdin.readline()", {}, None),
-        ("ready(); sys.stdin.readline(); sys.exit(3)", {}, ExitStatusError),
-        ("ready(); time.sleep(600)", {"stop_timeout": 0.1}, StopIgnoredError),
-        ("sys.exit(3)", {}, ExitedBeforeReadyError),
-        ("print('hello')", {}, InvalidReadyError),
+        ((), {}, None),
+        (("exit-in-stop",), {}, ExitStatusError),
+        (("ignore-stop",), {"stop_timeout": 0.1}, StopIgnoredError),
+        (("exit-before-ready",), {}, ExitedBeforeReadyError),
+        (("garbage-before-ready",), {}, InvalidReadyError),
     ],
     ids=["obeyed", "status", "killed", "not ready", "refused"],
 )
 def test_an_end_that_stop_or_start_tells_of_is_not_logged(
-    plugin: Any, records: Any, body: str, options: Any, raised: type[Exception] | None
+    faulty: Any, records: Any, fault: Any, options: Any, raised: type[Exception] | None
 ) -> None:
-    sandbox = plugin(body, **options)
+    sandbox = faulty(*fault, **options)
     for _ in range(3):
         with suppress(*[raised] if raised else []), sandbox:
             pass

@@ -62,27 +62,29 @@ def test_a_bad_end_after_stop(
 
 
 @pytest.mark.parametrize(
-    ("end", "told", "returncode", "number"),
+    ("fault", "told", "returncode", "number"),
     [
-        ("pass", "by itself before it was to stop: it exited with status 0", 0, None),
-        ("sys.exit('broken')", "by itself before it was to stop: it exited with status 1", 1, None),
-        (
-            "os.kill(os.getpid(), 9)",
-            "by itself before it was to stop: it was ended by SIGKILL",
-            None,
-            9,
-        ),
+        (("exit-after-ready", "--status=0"), "it exited with status 0", 0, None),
+        (("exit-after-ready", "--status=1"), "it exited with status 1", 1, None),
+        (("kill-after-ready",), "it was ended by SIGKILL", None, 9),
     ],
 )
 def test_a_plugin_that_ended_by_itself(
-    plugin: Any, ended: Ended, end: str, told: str, returncode: int | None, number: int | None
+    faulty: Any,
+    ended: Ended,
+    fault: tuple[str, ...],
+    told: str,
+    returncode: int | None,
+    number: int | None,
 ) -> None:
-    sandbox = plugin(f"ready(); {end}")
+    sandbox = faulty(*fault)
     sandbox.start()
     ended(sandbox)
     with pytest.raises(AlreadyStartedError, match="stop it first"):
         sandbox.start()
-    with pytest.raises(ProcessExitedError, match=told) as caught:
+    with pytest.raises(
+        ProcessExitedError, match=f"by itself before it was to stop: {told}"
+    ) as caught:
         sandbox.stop()
     assert (caught.value.returncode, caught.value.signal) == (returncode, number)
     with pytest.raises(NotStartedError):
@@ -90,20 +92,20 @@ def test_a_plugin_that_ended_by_itself(
 
 
 @pytest.mark.parametrize(
-    ("on_term", "told", "returncode", "number"),
+    ("fault", "told", "number"),
     [
-        ("signal.SIG_DFL", "sent SIGTERM, it was ended by SIGTERM", None, signal.SIGTERM),
-        ("lambda *_: sys.exit(0)", "sent SIGTERM, it exited with status 0", 0, None),
-        ("signal.SIG_IGN", "nor soon after SIGTERM; it was ended by SIGKILL", None, signal.SIGKILL),
+        ("ignore-stop", "sent SIGTERM, it was ended by SIGTERM", signal.SIGTERM),
+        (
+            "ignore-stop-and-sigterm",
+            "nor soon after SIGTERM; it was ended by SIGKILL",
+            signal.SIGKILL,
+        ),
     ],
 )
 def test_a_plugin_that_ignores_stop_is_ended_by_force(
-    plugin: Any, on_term: str, told: str, returncode: int | None, number: int | None
+    faulty: Any, fault: str, told: str, number: int
 ) -> None:
-    sandbox = plugin(
-        f"signal.signal(signal.SIGTERM, {on_term}); ready()\nwhile True: time.sleep(600)",
-        stop_timeout=1,  # and a second more in which to obey SIGTERM
-    )
+    sandbox = faulty(fault, stop_timeout=1)  # and a second more in which to obey SIGTERM
     sandbox.start()
     with pytest.raises(
         StopIgnoredError, match=rf"within 1 s of being told to stop.*{told}"
@@ -111,7 +113,19 @@ def test_a_plugin_that_ignores_stop_is_ended_by_force(
         sandbox.stop()
     error = caught.value
     assert isinstance(error, TimeoutError)
-    assert (error.timeout, error.returncode, error.signal) == (1, returncode, number)
+    assert (error.timeout, error.returncode, error.signal) == (1, None, number)
+    assert sandbox.pid is None
+
+
+def test_a_plugin_that_obeys_sigterm_alone_ends_in_order(plugin: Any) -> None:
+    sandbox = plugin(
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); ready(); time.sleep(600)",
+        stop_timeout=1,
+    )
+    sandbox.start()
+    with pytest.raises(StopIgnoredError, match="sent SIGTERM, it exited with status 0") as caught:
+        sandbox.stop()
+    assert (caught.value.timeout, caught.value.returncode, caught.value.signal) == (1, 0, None)
     assert sandbox.pid is None
 
 
