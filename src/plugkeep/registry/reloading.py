@@ -9,7 +9,7 @@ nothing has happened to the old one.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from plugkeep.errors import LifecycleError, PluginError
 from plugkeep.lifecycle import UP, State
@@ -90,12 +90,13 @@ def _change_places(ledger: Ledger, entry: Entry, new: Entry) -> PluginError | No
 
 
 def _trade(ledger: Ledger, entry: Entry, new: Entry) -> None:
-    old_plugin, new_plugin = entry.plugin, new.plugin
-    if isinstance(old_plugin, Tradable) and type(old_plugin) is type(new_plugin):
-        old_plugin.trade(new_plugin)
+    old_plugin: Any = entry.plugin
+    if isinstance(old_plugin, Tradable) and type(old_plugin) is type(new.plugin):
+        old_plugin.trade(new.plugin)
     else:
-        _put(ledger, entry, new_plugin)
-        new.plugin = old_plugin
+        old = entry.plugin
+        _put(ledger, entry, new.plugin)
+        new.plugin = old
     entry.line, new.line = new.line, entry.line
 
 

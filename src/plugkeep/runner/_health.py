@@ -15,22 +15,22 @@ def health_of(plugin: Any) -> ExposedMethod | None:
 
     It runs on the main thread, or where `expose` says.
     """
-    ask: Any = getattr(plugin, "health", None)
-    if not callable(ask):
+    if not callable(getattr(plugin, "health", None)):
         return None
+    asked: Any = plugin.health
     _, exposure = exposed(plugin).get("health", ("", None))
 
     def plainly() -> str | None:
         try:
-            return reason_of(ask())
+            return reason_of(asked())
         except Exception as error:
             return reason_of_error(error)
 
     async def asynchronously() -> str | None:
         try:
-            return reason_of(await ask())
+            return reason_of(await asked())
         except Exception as error:
             return reason_of_error(error)
 
-    function = asynchronously if iscoroutinefunction(ask) else plainly
+    function = asynchronously if iscoroutinefunction(asked) else plainly
     return ExposedMethod("health", function, threaded=exposure is not None and exposure.threaded)
