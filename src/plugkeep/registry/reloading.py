@@ -18,7 +18,6 @@ from plugkeep.registry.ledger import START, Entry, Ledger
 from plugkeep.registry.news import log
 
 if TYPE_CHECKING:
-    from plugkeep.plugin import Plugin
     from plugkeep.registry.registry import Registry
 
 WARNING = 30  # as `logging` has it, which is imported only when there is something to log
@@ -90,15 +89,11 @@ def _change_places(ledger: Ledger, entry: Entry, new: Entry) -> PluginError | No
 
 
 def _trade(ledger: Ledger, entry: Entry, new: Entry) -> None:
-    old_plugin: Any = entry.plugin
-    if isinstance(old_plugin, Tradable) and type(old_plugin) is type(new.plugin):
-        old_plugin.trade(new.plugin)
+    old: Any = entry.plugin
+    fresh: Any = new.plugin
+    if isinstance(entry.plugin, Tradable) and type(old) is type(fresh):
+        old.trade(fresh)
     else:
-        old = entry.plugin
-        _put(ledger, entry, new.plugin)
+        entry.plugin = ledger.plugins[entry.name] = fresh
         new.plugin = old
     entry.line, new.line = new.line, entry.line
-
-
-def _put(ledger: Ledger, entry: Entry, plugin: Plugin) -> None:
-    entry.plugin = ledger.plugins[entry.name] = plugin
