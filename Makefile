@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra folio --universal \
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock clean setup setup-demo
+.PHONY: help demo test check format bench soak lock clean setup setup-demo
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12]"
@@ -40,6 +40,9 @@ format: setup ## Put the code into its style, mending what can be mended
 
 bench: setup ## Measure every published claim beside its peers: make bench ARGS=--quick
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: setup ## Run a host under load and random faults: make soak ARGS="--seconds 60 --seed 7"
+	@$(BIN)/python tests/soak $(ARGS)
 
 lock: setup ## Resolve the dependencies anew into requirements/*.lock
 	$(BIN)/python -m pip install --quiet uv

@@ -29,7 +29,8 @@ HERE = Path(__file__).parent
 WORDS = {
     events.Started: "started",
     events.Failed: "has failed",
-    events.Restarting: "has failed and is started again",
+    events.Restarting: "is started again",
+    events.Quarantined: "has failed too often and is left alone",
     events.StartFailed: "failed",
     events.StartSkipped: "skipped",
     events.Stopped: "stopped",

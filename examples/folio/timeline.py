@@ -31,8 +31,8 @@ class Timeline:
         self._counts: Counter[str] = Counter()  # and how often that was so
 
     def note(self, event: Event) -> None:
-        if isinstance(event, Restarting):
-            self._falls[event.plugin] = event
+        if isinstance(event, Restarting) and event.delay is not None:  # else it only comes along
+            self._falls[event.plugin] = self._ends[event.plugin]
             self._counts[event.plugin] += 1
         if isinstance(event, ENDINGS):
             self._ends[event.plugin] = event

@@ -22,11 +22,16 @@ _TOLD = {
     events.StartFailed: ("✗", "bold red", "failed after {duration}: {error}"),
     events.StartSkipped: ("-", "yellow", "skipped: {error}"),
     events.Failed: ("✗", "bold red", "has failed: {error}"),
-    events.Restarting: ("!", "yellow", "has failed and is started again: {error}"),
+    events.Restarting: ("!", "yellow", "{again}"),
+    events.Quarantined: ("✗", "bold red", "is quarantined: it has failed too often"),
+    events.Degraded: ("!", "yellow", "is degraded: {reason}"),
+    events.Recovered: ("✓", "green", "is well again"),
     events.Stopped: ("✓", "dim", "stopped in {duration}"),
     events.StopFailed: ("✗", "bold red", "failed to stop after {duration}: {error}"),
     events.LateReturn: ("!", "yellow", "returned late, after {duration}"),
 }
+#: What only some events have.
+_MORE = ("delay", "reason")
 _BEGIN = (events.Starting, events.Stopping)
 
 _WIDTH = 48
@@ -56,6 +61,7 @@ class JsonStory:
             time=event.time,
             duration=event.duration,
             error=describe(event.error),
+            **{name: getattr(event, name) for name in _MORE if hasattr(event, name)},
         )
 
     def running(self, names: list[str], total: int, url: str | None) -> None:
@@ -123,7 +129,10 @@ class TextStory:
             good = isinstance(event, events.Started)
             self._spans.append((event.plugin, began, event.time, good))
         told = sentence.format(
-            duration=format_duration(event.duration or 0.0), error=in_brief(event.error)
+            duration=format_duration(event.duration or 0.0),
+            error=in_brief(event.error),
+            reason=getattr(event, "reason", ""),
+            again=_again(event),
         )
         plugin = f"{event.plugin:<{self._column}}"
         show(Text.assemble((f"{sign} ", style), f"{plugin}  {told}"))
@@ -149,6 +158,15 @@ class TextStory:
                 format_duration(end - began),
             )
         self._out.print(table, soft_wrap=False)
+
+
+def _again(event: Event) -> str:
+    """Return when a plugin that is restarting comes back."""
+    if not isinstance(event, events.Restarting):
+        return ""
+    if event.delay is None:
+        return "comes back with what it requires"
+    return f"is started again in {format_duration(event.delay)}" if event.delay else "starts again"
 
 
 def _bar(left: float, right: float) -> str:

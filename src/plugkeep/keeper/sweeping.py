@@ -45,6 +45,8 @@ def open_book(environment: Mapping[str, str], warn: Callable[[str], object]) -> 
 
 
 def _use(place: str, book: Book, warn: Callable[[str], object]) -> None:
+    if book.is_open and not os.path.lexists(place):
+        return  # nobody has ever noted anything down there
     folder = open_folder(place)
     try:
         sweep(folder, warn)

@@ -109,7 +109,7 @@ class Recovery:
         lost = self._users_up(name)
         yield STOP, lost[::-1]
         for each in lost:
-            if entry.state is State.RESTARTING:
+            if self._ledger.entries.get(name) is entry and entry.state is State.RESTARTING:
                 self.hold(each.name, _lost(each.name, name, State.RESTARTING))
 
     def bring_back(self, name: str) -> Plan:

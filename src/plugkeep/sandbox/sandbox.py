@@ -148,7 +148,7 @@ class Sandbox(Calls):
         not answer in time, and NotStartedError or ProcessExitedError where it does not run.
         """
         life, link = self._life, self._link
-        if life is None or life.has_ended:
+        if life is None or self._state is not State.RUNNING or life.has_ended:
             raise self.explain_end() or NotStartedError(
                 f"plugin {self.name!r} is not running", plugin=self.name
             )
