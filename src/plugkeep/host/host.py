@@ -16,7 +16,7 @@ from plugkeep.lifecycle import UP, State, check_timeout
 from plugkeep.order import users
 from plugkeep.registry import Registry
 from plugkeep.registry.ledger import make_entry
-from plugkeep.registry.registry import raise_for
+from plugkeep.registry.outcomes import raise_for
 from plugkeep.restart import RestartPolicy
 from plugkeep.sandbox._loops import running_loop
 from plugkeep.supervision import Supervisor
