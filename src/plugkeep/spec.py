@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from plugkeep.health import Watchdog
 from plugkeep.lifecycle import check_timeout
@@ -13,6 +13,26 @@ from plugkeep.restart import Restart, RestartPolicy
 
 #: Where a plugin runs: in the host's process, in one of its own.
 Isolation = Literal["none", "process"]
+
+
+#: More calls under way, or waiting, than this are no limit at all.
+MOST_CALLS: Final = 100_000
+
+
+def check_max_calls(of: str, max_calls: object, max_waiting: object) -> None:
+    """Raise TypeError or ValueError where these cannot be limits of calls."""
+    for what, value, least in (("max_calls", max_calls, 1), ("max_waiting", max_waiting, 0)):
+        if value is None:
+            continue
+        wanted = f"it takes a whole number from {least} to {MOST_CALLS}, or None"
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{what} {of} is {value!r}; {wanted}")
+        if not least <= value <= MOST_CALLS:
+            raise ValueError(f"{what} {of} is {value!r}; {wanted}")
+    if max_waiting is not None and max_calls is None:
+        raise ValueError(
+            f"max_waiting {of} is {max_waiting!r}, and there is no max_calls: no call would wait"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +70,10 @@ class PluginSpec:
     call_timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     cwd: str | None = None
+    #: How many calls of it may be under way at once (None: any number), and how many more may wait
+    #: for their turn (None: none).
+    max_calls: int | None = None
+    max_waiting: int | None = None
     #: Whether its process may be a fork of a warm interpreter, where that is possible.
     fork: bool = True
 
@@ -76,6 +100,7 @@ class PluginSpec:
             )
         for attribute in ("start_timeout", "stop_timeout", "call_timeout"):
             check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))
+        check_max_calls(f"of plugin {self.name!r}", self.max_calls, self.max_waiting)
 
     @property
     def restart_policy(self) -> RestartPolicy:

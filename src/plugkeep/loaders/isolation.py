@@ -51,6 +51,8 @@ def isolate(
     wire: int = 2,
     python: str | os.PathLike[str] | None = None,
     fork: bool = True,
+    max_calls: int | None = None,
+    max_waiting: int | None = None,
     base: str | os.PathLike[str] | None = None,
 ) -> Sandbox:
     """Return a sandbox for the plugin that `source` names, which runs in a process of its own.
@@ -87,7 +89,7 @@ def isolate(
     check = import_module(f"plugkeep.loaders.{parsed.kind.replace('-', '_')}").check
     found = check(parsed)
     options: dict[str, Any] = {"config": config, "grants": grants}
-    limits = (start_timeout, stop_timeout, call_timeout)
+    limits = (start_timeout, stop_timeout, call_timeout, max_calls, max_waiting)
     if parsed.kind == "exec":
         if python is not None:
             raise ValueError(f"python is {python!r}, but the source {source!r} is a program")
@@ -110,7 +112,7 @@ def isolate(
     return Sandbox(command, **check_limits(of, *limits), **options)
 
 
-_LIMITS = ("start_timeout", "stop_timeout", "call_timeout")
+_LIMITS = ("start_timeout", "stop_timeout", "call_timeout", "max_calls", "max_waiting")
 
 
 def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
@@ -125,7 +127,7 @@ def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
         cwd=None if spec.cwd is None else Path(spec.base or "", spec.cwd).expanduser(),
         fork=spec.fork,
         base=spec.base,
-        **{name: seconds for name, seconds in limits.items() if seconds is not None},
+        **{name: limit for name, limit in limits.items() if limit is not None},
     )
 
 

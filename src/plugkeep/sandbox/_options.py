@@ -11,23 +11,34 @@ from typing import TypedDict
 
 from plugkeep.errors import ConfigError
 from plugkeep.lifecycle import check_timeout
+from plugkeep.spec import check_max_calls
 
 
 class Limits(TypedDict):
-    """How long things may take, in seconds."""
+    """How long things may take, in seconds, and how many calls there may be."""
 
     start_timeout: float
     stop_timeout: float
     call_timeout: float | None
+    max_calls: int | None
+    max_waiting: int | None
 
 
 def check_limits(
-    of: str, start_timeout: float | None, stop_timeout: float | None, call_timeout: float | None
+    of: str,
+    start_timeout: float | None,
+    stop_timeout: float | None,
+    call_timeout: float | None,
+    max_calls: int | None,
+    max_waiting: int | None,
 ) -> Limits:
+    check_max_calls(of, max_calls, max_waiting)
     return Limits(
         start_timeout=_seconds(f"start_timeout {of}", start_timeout),
         stop_timeout=_seconds(f"stop_timeout {of}", stop_timeout),
         call_timeout=check_timeout(f"call_timeout {of}", call_timeout),
+        max_calls=max_calls,
+        max_waiting=max_waiting,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from plugkeep.channel.entrance import PLAINLY, Visit
 from plugkeep.errors import NotStartedError
 from plugkeep.routing.route import Route
 
 if TYPE_CHECKING:
+    from plugkeep.sandbox._link import Link
     from plugkeep.sandbox.sandbox import Sandbox
 
 
@@ -16,7 +18,7 @@ class RemoteApplication:
     """An ASGI application that runs in a plugin's process.
 
     It is the plugin's route `index`, or its whole application (None). Raises NotStartedError
-    where the plugin does not run.
+    where the plugin does not run, and PluginBusyError where it has too many calls already.
     """
 
     def __init__(self, sandbox: Sandbox, index: int | None = None, mount: str = "") -> None:
@@ -28,15 +30,32 @@ class RemoteApplication:
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Coroutine[Any, Any, None]:
         """See ASGI."""
-        link = self.sandbox._link
-        if link is None or link.channel.is_lost:
-            name = self.sandbox.name
-            raise NotStartedError(f"plugin {name!r} is not running", plugin=name)
+        link = self._running_link()
         if self._exchange is None:
             from plugkeep.sandbox._http import exchange
 
             self._exchange = exchange
+        if self.sandbox._entrance.turnstile is not None:
+            return self._in_turn(self._exchange, scope, receive, send)
         return self._exchange(link, self._target, scope, receive, send)
+
+    async def _in_turn(self, exchange: Any, scope: Any, receive: Any, send: Any) -> None:
+        """Do it as one of the calls, of which there is a limit."""
+        sandbox = self.sandbox
+        visit = Visit(sandbox._entrance, PLAINLY, _what(scope), sandbox.call_timeout)
+        try:
+            if visit.at_once() is None:
+                await visit.aenter()
+            await exchange(self._running_link(), self._target, scope, receive, send)
+        finally:
+            visit.leave()
+
+    def _running_link(self) -> Link:
+        link = self.sandbox._link
+        if link is None or link.channel.is_lost:
+            name = self.sandbox.name
+            raise NotStartedError(f"plugin {name!r} is not running", plugin=name)
+        return link
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.sandbox!r}>"
@@ -54,6 +73,10 @@ class RemoteHandler:
 
     def __call__(self, _request: object) -> RemoteApplication:
         return self.application
+
+
+def _what(scope: Any) -> str:
+    return f"{scope.get('method', 'WebSocket')} {scope['path']}"
 
 
 def remote_routes(sandbox: Sandbox) -> tuple[Route, ...]:

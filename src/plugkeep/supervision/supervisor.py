@@ -33,6 +33,7 @@ from plugkeep.lifecycle import State
 from plugkeep.restart import RestartPolicy, Verdict, decide
 from plugkeep.sandbox import Sandbox
 from plugkeep.supervision import timers
+from plugkeep.supervision.outlook import Outlook
 from plugkeep.units import format_duration
 
 if TYPE_CHECKING:
@@ -67,12 +68,15 @@ class Supervisor:
         self._restarts: dict[str, list[float]] = {}
         #: Those that are due.
         self._due: dict[str, timers.Timer] = {}
+        #: What those are told who wait to call a plugin.
+        self.outlook = Outlook(registry, policy)
 
     def look_after(self, event: Event) -> None:
         """Deal with what happens to a plugin; for `Recovery.follow`."""
         task = _TASKS.get(type(event))
         if task is not None:
             task(self, event)
+        self.outlook.tell(event.plugin)
 
     def close(self) -> None:
         """Bring nothing back any more that is waiting for its time."""
@@ -112,6 +116,8 @@ class Supervisor:
             return
         verdict = self._judge(name, error, is_start=isinstance(event, StartFailed))
         if self._registry.recovery.owes_stop(name):
+            if verdict.action == "restart":
+                self.outlook.promise(name)
             run(_weakly(self._clear_up), name, verdict)
         else:
             self._settle(name, verdict)
@@ -185,7 +191,11 @@ class Supervisor:
     def _clear_up(self, name: str, verdict: Verdict) -> None:
         """Have its stop called first, of one that runs in the host's process."""
         recovery = self._registry.recovery
-        self._carry_out(name, recovery.clear_up(name, lambda: self._settle(name, verdict)))
+        try:
+            self._carry_out(name, recovery.clear_up(name, lambda: self._settle(name, verdict)))
+        finally:
+            if verdict.action == "restart":
+                self.outlook.redeem(name)
 
     def _settle(self, name: str, verdict: Verdict) -> None:
         """Put a failed plugin where it belongs, unless somebody else has done something with it."""
@@ -196,7 +206,9 @@ class Supervisor:
 
     def _take_down(self, name: str, due: float) -> None:
         """Stop those that require a plugin, which are to come back with it."""
-        self._carry_out(name, self._registry.recovery.take_down(name))
+        recovery = self._registry.recovery
+        with self.outlook.returning(recovery.users_up(name)):
+            self._carry_out(name, recovery.take_down(name))
         self._set_due(name, due)
 
     def _set_due(self, name: str, due: float) -> None:
