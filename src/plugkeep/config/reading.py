@@ -188,8 +188,8 @@ class _Examination:
         except InvalidSourceError as error:
             self.problems.append(self.problem(spec, "source", str(error)))
             return
-        for key in ("call_timeout", "env", "cwd") if not has_process else ():
-            if getattr(spec, key):
+        for key in _OF_PROCESS if not has_process else ():
+            if getattr(spec, key) and getattr(spec, key) != self.common.get(key):
                 message = (
                     "is about a process of the plugin's own, and it runs in the host's; add "
                     'isolation = "process", or leave it out'
@@ -225,6 +225,8 @@ class _Examination:
                 self.note(("plugins", cycle[0], "requires"), f"a cycle: {round_trip}")
 
 
+#: What is about a process of a plugin's own.
+_OF_PROCESS = ("call_timeout", "max_calls", "max_waiting", "env", "cwd")
 #: What the host may say of all its plugins.
 _COMMON = ("restart", "watchdog", "max_calls", "max_waiting")
 
