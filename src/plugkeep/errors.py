@@ -491,7 +491,22 @@ class ReentryLimitError(CallError, RecursionError):
 
 
 class PluginBusyError(CallError):
-    """Raised when a call is refused because too many are being served already."""
+    """Raised when a call is refused because too many are being served already.
+
+    Where it is the host that has limited them, `max_calls` and `max_waiting` are the limits.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        max_calls: int | None = None,
+        max_waiting: int | None = None,
+        plugin: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin)
+        self.max_calls = max_calls
+        self.max_waiting = max_waiting
 
 
 class HttpError(CallError):

@@ -166,6 +166,7 @@ class Exposure(NamedTuple):
     #: What callers call it; None: as it is called in the class.
     name: str | None
     threaded: bool
+    idempotent: bool = False
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -175,23 +176,31 @@ _MARK = "__plugkeep_exposed__"
 @overload
 def expose(method: Method, /) -> Method: ...
 @overload
-def expose(*, threaded: bool = False, name: str | None = None) -> Callable[[Method], Method]: ...
 def expose(
-    method: Callable[..., Any] | None = None, /, *, threaded: bool = False, name: str | None = None
+    *, threaded: bool = False, name: str | None = None, idempotent: bool = False
+) -> Callable[[Method], Method]: ...
+def expose(
+    method: Callable[..., Any] | None = None,
+    /,
+    *,
+    threaded: bool = False,
+    name: str | None = None,
+    idempotent: bool = False,
 ) -> Any:
     """Mark a method as one that callers may reach, where the plugin runs in a process of its own.
 
     Plain methods run one at a time on the process's main thread, ``async def`` ones on its event
     loop, `threaded` ones on threads of their own. A generator, plain or asynchronous, is a
     stream. `name` is what callers call it, if that is another name than it has in the class. A
-    method that overrides one that is marked is marked, too.
+    method that overrides one that is marked is marked, too. An `idempotent` one does no harm when
+    it is called twice instead of once: a call that was lost with the process may be made again.
 
     Raises TypeError for what is no method, and where a parameter is called ``timeout``: callers
     could not set it, for ``call(..., timeout=1.0)`` is about the call itself.
     """
     if method is None:
-        return lambda function: _mark(function, Exposure(name, threaded))
-    return _mark(method, Exposure(name, threaded))
+        return lambda function: _mark(function, Exposure(name, threaded, idempotent))
+    return _mark(method, Exposure(name, threaded, idempotent))
 
 
 def exposed(plugin: object) -> dict[str, tuple[str, Exposure]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from plugkeep.health import Watchdog
 from plugkeep.lifecycle import check_pause, check_timeout
@@ -16,6 +16,26 @@ Isolation = Literal["none", "process"]
 
 #: It goes on, or is restarted.
 OnReload = Literal["keep", "restart"]
+
+
+#: More calls under way, or waiting, than this are no limit at all.
+MOST_CALLS: Final = 100_000
+
+
+def check_max_calls(of: str, max_calls: object, max_waiting: object) -> None:
+    """Raise TypeError or ValueError where these cannot be limits of calls."""
+    for what, value, least in (("max_calls", max_calls, 1), ("max_waiting", max_waiting, 0)):
+        if value is None:
+            continue
+        wanted = f"it takes a whole number from {least} to {MOST_CALLS}, or None"
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{what} {of} is {value!r}; {wanted}")
+        if not least <= value <= MOST_CALLS:
+            raise ValueError(f"{what} {of} is {value!r}; {wanted}")
+    if max_waiting is not None and max_calls is None:
+        raise ValueError(
+            f"max_waiting {of} is {max_waiting!r}, and there is no max_calls: no call would wait"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +79,10 @@ class PluginSpec:
     term_timeout: float | None = None
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     cwd: str | None = None
+    #: How many calls of it may be under way at once (None: any number), and how many more may wait
+    #: for their turn (None: none).
+    max_calls: int | None = None
+    max_waiting: int | None = None
     #: Whether its process may be a fork of a warm interpreter, where that is possible.
     fork: bool = True
 
@@ -89,6 +113,7 @@ class PluginSpec:
         for attribute in ("drain_timeout", "term_timeout"):
             if (seconds := getattr(self, attribute)) is not None:
                 check_pause(f"{attribute} of plugin {self.name!r}", seconds)
+        check_max_calls(f"of plugin {self.name!r}", self.max_calls, self.max_waiting)
 
     @property
     def restart_policy(self) -> RestartPolicy:

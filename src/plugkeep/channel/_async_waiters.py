@@ -25,6 +25,17 @@ class Bell(Protocol):
     def set_result(self, result: None, /) -> object: ...
 
 
+class Awaited(Protocol):
+    """Whoever awaits a bell."""
+
+    @property
+    def bell(self) -> Bell: ...
+
+    def ring(self) -> object:
+        """Wake the task; to be called on its own thread."""
+        ...
+
+
 def ring(bell: Bell) -> None:
     """Wake whoever awaits `bell`, unless that has been done."""
     if not bell.done():
@@ -37,7 +48,7 @@ def ring(bell: Bell) -> None:
 class AsyncWaiter:
     """A task that waits for the answer to a call. Whoever reads tells it what has come."""
 
-    __slots__ = ("answer", "bell", "is_lost", "side")
+    __slots__ = ("answer", "behind", "bell", "is_lost", "side")
 
     def __init__(self, side: Side) -> None:
         self.side = side

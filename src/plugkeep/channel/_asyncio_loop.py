@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plugkeep.channel._async_waiters import AsyncWaiter
+    from plugkeep.channel._async_waiters import Awaited
 
 
 Soon = Callable[[Callable[[], object]], object]
@@ -30,7 +30,7 @@ class AsyncioLoop:
         """See `Loop.after_pause`."""
         self._loop.call_later(_PAUSE, function)
 
-    async def wait(self, waiter: AsyncWaiter, seconds: float) -> None:
+    async def wait(self, waiter: Awaited, seconds: float) -> None:
         """See `Loop.wait`."""
         timer = self._loop.call_later(seconds, waiter.ring)
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import UNSET
 
-from plugkeep.channel._async_waiters import AsyncWaiter, Bell, ring
+from plugkeep.channel._async_waiters import AsyncWaiter, Awaited, Bell, ring
 from plugkeep.channel._leading import milliseconds
 from plugkeep.channel.channel import Channel, serving
 
@@ -35,6 +35,7 @@ _STREAMS: Final = 8
 _IN_A_ROW: Final = 32
 #: Not more bytes than this.
 _MUCH: Final = 32 * 1024
+_NO_LOOP: Final = "no event loop of asyncio's or trio's is running here"
 
 
 class Loop(Protocol):
@@ -61,7 +62,7 @@ class Loop(Protocol):
         """Whether it will never run again; may be asked on any thread."""
         ...
 
-    def wait(self, waiter: AsyncWaiter, seconds: float) -> Coroutine[Any, Any, None]:
+    def wait(self, waiter: Awaited, seconds: float) -> Coroutine[Any, Any, None]:
         """Await the waiter's bell, for so many seconds at most."""
         ...
 
@@ -84,8 +85,26 @@ def side_of(channel: Channel) -> Side:
             return channel.loops.get(token) or Side(channel, token, _trio_loop.TrioLoop(token))
     loop = _running_loop()
     if loop is None:
-        raise RuntimeError("no event loop of asyncio's or trio's is running here")
+        raise RuntimeError(_NO_LOOP)
     return channel.loops.get(loop) or _asyncio_side(channel, loop)
+
+
+def loop_here() -> Loop:
+    """Return the event loop that runs here, which may have nothing to do with any channel.
+
+    RuntimeError: none does.
+    """
+    if "trio" in sys.modules:
+        from plugkeep.channel import _trio_loop
+
+        if (token := _trio_loop.running()) is not None:
+            return _trio_loop.TrioLoop(token)
+    loop = _running_loop()
+    if loop is None:
+        raise RuntimeError(_NO_LOOP)
+    from plugkeep.channel._asyncio_loop import AsyncioLoop
+
+    return AsyncioLoop(loop)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 if TYPE_CHECKING:
-    from plugkeep.channel._async_waiters import AsyncWaiter
+    from plugkeep.channel._async_waiters import Awaited
 
 
 Soon = Callable[[Callable[[], object]], object]
@@ -41,7 +41,7 @@ class TrioLoop:
             return True
         return False
 
-    async def wait(self, waiter: AsyncWaiter, seconds: float) -> None:
+    async def wait(self, waiter: Awaited, seconds: float) -> None:
         """See `Loop.wait`."""
         with trio.move_on_after(seconds):
             await waiter.bell

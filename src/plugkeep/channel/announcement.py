@@ -26,6 +26,8 @@ class Method:
     signature: Signature | None = None
     stream: bool = False
     doc: str = ""
+    #: Whether a call may be made again whose answer was lost: twice is as good as once.
+    idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,8 @@ def _method(said: object) -> Method:
         raise Refused(f"has a method named {name!r:.80}, which cannot be called")
     stream = _flag(said, "stream", f" of method {name!r:.80}")
     doc = _text(said, "doc") or ""
-    return Method(name, _signature(name, said.get("params")), stream, doc)
+    idempotent = _flag(said, "idempotent", f" of method {name!r:.80}")
+    return Method(name, _signature(name, said.get("params")), stream, doc, idempotent)
 
 
 def _signature(name: str, params: object) -> Signature | None:

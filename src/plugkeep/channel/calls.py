@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plugkeep.channel.aio import AsyncStream
     from plugkeep.channel.announcement import Method
     from plugkeep.channel.calling import Caller, Options
+    from plugkeep.channel.entrance import Manner
     from plugkeep.channel.streaming import Stream
     from plugkeep.plugin import ProtocolOf
 
@@ -41,6 +42,10 @@ class Calls:
     _caller: Caller
     _call: Callable[..., Any]  # that of the caller, at hand
     _options: Options | None
+    #: By which calls come that wait for their turn, or for the plugin; None: there is nothing such.
+    _entrance: Any = None  # or an `Entrance`
+    #: How calls deal with a plugin that is not there; None: they fail.
+    _manner: Manner | None = None
 
     @property
     def methods(self) -> Mapping[str, Method] | None:
@@ -119,6 +124,8 @@ class Calls:
         buffers: BufferForm | None = None,
         on_progress: Callable[[Any], object] | None = None,
         window: int | None = None,
+        wait: bool | None = None,
+        retry: bool | None = None,
     ) -> Calls:
         """Return a view of this with the same methods, which call in another way.
 
@@ -126,8 +133,26 @@ class Calls:
         `buffers` says what bytes are received as: with "memoryview" large ones are not copied.
         `on_progress` is called with what a method reports while it is at work. `window` is how
         many values of a stream may be ahead of whoever takes them, or calls of a map under way.
+
+        With `wait` calls of a plugin that is being started or is to come back wait for that, up to
+        their timeout; one whose process ends while it is under way is made once more, if its method
+        is marked by ``expose(idempotent=True)``. With `retry`, which includes `wait`, it is made
+        once more whatever the method: for calls that do no harm when they are made twice. Streams
+        and maps wait, and are never made twice.
         """
-        return _View(self, timeout, buffers, on_progress, window)
+        given = timeout, buffers, on_progress, window
+        if wait is None and retry is None:
+            return _View(self, *given)
+        from plugkeep.channel.careful import CarefulView, manner_of
+
+        manner = manner_of(self._manner, wait, retry)
+        return CarefulView(self, manner, *given)
+
+    def _idle_options(self) -> Options:
+        """Return the options of calls while there are none, for nothing can be called."""
+        from plugkeep.channel.calling import PLAIN
+
+        return PLAIN
 
     def _with(self, timeout: float | None) -> Options:
         """Return the options of one call."""
@@ -165,7 +190,6 @@ class _View(Calls):
         on_progress: Callable[[Any], object] | None,
         window: int | None,
     ) -> None:
-        from plugkeep.channel.calling import PLAIN
         from plugkeep.lifecycle import check_timeout
 
         if buffers not in ("bytes", "memoryview", None):
@@ -187,15 +211,14 @@ class _View(Calls):
         }
         if timeout == math.inf:
             self._given["timeout"] = None
-        self._plain = PLAIN
         #: The options of what it is a view of, and its own that were made of them.
         self._made: tuple[Options | None, Options] | None = None
 
     @property
     def _options(self) -> Options:  # type: ignore[override]  # what it is a view of may change
         of, made = self._of._options, self._made
-        if made is None or made[0] is not of:
-            whole = (self._plain if of is None else of)._replace(**self._given)
+        if made is None or made[0] is not of or of is None:
+            whole = (self._of._idle_options() if of is None else of)._replace(**self._given)
             self._made = made = of, whole
         return made[1]
 
@@ -206,6 +229,14 @@ class _View(Calls):
     @property
     def _call(self) -> Callable[..., Any]:  # type: ignore[override]
         return self._of._call
+
+    @property
+    def _entrance(self) -> Any:
+        return self._of._entrance
+
+    @property
+    def _manner(self) -> Manner | None:  # type: ignore[override]
+        return self._of._manner
 
     @property
     def methods(self) -> Mapping[str, Method] | None:

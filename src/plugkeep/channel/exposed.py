@@ -23,8 +23,16 @@ Place = Literal["main", "loop", "thread"]
 class ExposedMethod:
     """A method that callers may reach."""
 
-    def __init__(self, name: str, function: Callable[..., Any], *, threaded: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        threaded: bool = False,
+        idempotent: bool = False,
+    ) -> None:
         self.name = name
+        self.is_idempotent = idempotent
         self.function = function
         self.binding = Binding(function)
         # It need not be a generator: a plain function may return what another one gives.
@@ -47,6 +55,8 @@ class ExposedMethod:
             said["params"] = params
         if self.is_stream:
             said["stream"] = True
+        if self.is_idempotent:
+            said["idempotent"] = True
         if doc := inspect.getdoc(self.function):
             said["doc"] = doc
         return said
@@ -55,7 +65,12 @@ class ExposedMethod:
 def methods_of(plugin: object) -> dict[str, ExposedMethod]:
     """Return the methods of `plugin` that `expose` has marked, by the names that callers use."""
     return {
-        name: ExposedMethod(name, getattr(plugin, attribute), threaded=exposure.threaded)
+        name: ExposedMethod(
+            name,
+            getattr(plugin, attribute),
+            threaded=exposure.threaded,
+            idempotent=exposure.idempotent,
+        )
         for name, (attribute, exposure) in exposed(plugin).items()
     }
 

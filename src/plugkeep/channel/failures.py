@@ -17,6 +17,7 @@ from plugkeep.errors import (
     NotStartedError,
     PluginBusyError,
     PluginError,
+    QuarantinedError,
     ReentryLimitError,
     RemoteError,
     UnsendableValueError,
@@ -168,6 +169,7 @@ _CODES: Final[dict[type, Code]] = {
     ReentryLimitError: Code.TOO_DEEP,
     PluginBusyError: Code.BUSY,
     NotStartedError: Code.NOT_RUNNING,
+    QuarantinedError: Code.NOT_RUNNING,
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
+from plugkeep.channel import behalf
 from plugkeep.channel.channel import timed_out
 from plugkeep.channel.in_order import InOrder, Many
 from plugkeep.channel.waiters import Waiter
@@ -52,6 +53,7 @@ class Pipeline:
         self._window = window
         self._order = order
         self._waiter = waiter
+        behalf.note(waiter)
 
     @property
     def room(self) -> int:

@@ -14,6 +14,7 @@ from plugkeep.errors import CallError
 
 if TYPE_CHECKING:
     from plugkeep.channel.calling import Caller, Options
+    from plugkeep.channel.turnstile import Ticket
 
 
 class Credit:
@@ -40,6 +41,9 @@ class Stream(Iterator[Any]):
     Closing it before the end, as leaving the block or forgetting it does, cancels the method. To
     be used by one thread at a time.
     """
+
+    #: What it counts by where there is a limit of calls; left when it ends, or forgotten with it.
+    ticket: Ticket | None = None
 
     def __init__(
         self,
@@ -89,6 +93,8 @@ class Stream(Iterator[Any]):
         self._waiter.chunks.clear()
         if number:
             self._channel.abandon(number)
+        if self.ticket is not None:
+            self.ticket.leave()
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from plugkeep.errors import did_you_mean
 from plugkeep.health import Watchdog
 from plugkeep.names import check_name
 from plugkeep.restart import Dependents, Restart, RestartPolicy
-from plugkeep.spec import Isolation, OnReload
+from plugkeep.spec import MOST_CALLS, Isolation, OnReload
 from plugkeep.units import parse_duration
 
 Reader = Callable[[object], Any]
@@ -74,6 +74,20 @@ def a_count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
         raise Misfit("a whole number from 1 to 1024", value)
     return value
+
+
+def a_max(least: int) -> Reader:
+    """How many calls there may be; false: any number."""
+
+    def read(value: object) -> int | None:
+        if value is False:
+            return None
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not is_whole or not least <= cast("int", value) <= MOST_CALLS:
+            raise Misfit(f"a whole number from {least} to {MOST_CALLS}, or false", value)
+        return cast("int", value)
+
+    return read
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -212,6 +226,8 @@ HOST: Mapping[str, Reader] = {
     "preimport": modules,
     "restart": a_restart,
     "watchdog": a_watchdog,
+    "max_calls": a_max(1),
+    "max_waiting": a_max(0),
 }
 DISCOVER: Mapping[str, Reader] = {"entry_points": groups, "directories": texts}
 PLUGIN: Mapping[str, Reader] = {
@@ -228,6 +244,8 @@ PLUGIN: Mapping[str, Reader] = {
     "call_timeout": a_timeout,
     "drain_timeout": a_pause,
     "term_timeout": a_pause,
+    "max_calls": a_max(1),
+    "max_waiting": a_max(0),
     "env": variables,
     "cwd": a_text,
     "fork": a_bool,

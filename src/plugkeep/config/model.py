@@ -53,6 +53,8 @@ class HostConfig:
     #: For plugins that do not say otherwise; it is in their specs already.
     restart: Restart | RestartPolicy | None = None
     watchdog: Watchdog | None = None
+    max_calls: int | None = None
+    max_waiting: int | None = None
     #: Modules that are imported before plugins are forked; None: the file does not say.
     preimport: tuple[str, ...] | None = None
     #: What fits but will not do what its author may expect.

@@ -62,10 +62,6 @@ def examine(
     return config, sorted(examination.problems, key=lambda problem: problem.line or 0)
 
 
-#: Keys that are about a plugin's own process.
-_OF_PROCESSES = ("call_timeout", "drain_timeout", "term_timeout", "env", "cwd")
-
-
 @dataclass(slots=True)
 class _Examination:
     """One pass over one file; what does not fit is noted, and the pass goes on."""
@@ -80,13 +76,14 @@ class _Examination:
     def whole(self, tables: dict[str, Any], known: Iterable[str]) -> HostConfig:
         top = self.fit((), tables, _values.TOP)
         host = self.fit(("host",), top.get("host", {}), _values.HOST)
-        self.common = {key: host[key] for key in ("restart", "watchdog") if key in host}
+        self.common = {key: host[key] for key in _COMMON if key in host}
         written: dict[str, Any] = top.get("plugins", {})
         search = self.fit(("discover",), top.get("discover", {}), _values.DISCOVER)
         settled = {name for name, value in written.items() if _settles(value)}
         found = self.discovered(search, settled)
         specs = [self.plugin(name, value, found.pop(name, None)) for name, value in written.items()]
-        plugins = [*filter(None, specs), *(replace(spec, **self.common) for spec in found.values())]
+        common = _completed({}, self.common)
+        plugins = [*filter(None, specs), *(replace(spec, **common) for spec in found.values())]
         for spec in plugins:
             self.available(spec)
         # Including those with problems of their own, which are no reason to report others.
@@ -137,6 +134,10 @@ class _Examination:
         if not values.pop("enabled", True):
             return None
         values = _completed(values, self.common)
+        is_limited = values.get("max_calls") is not None or value.get("max_calls", False)
+        if values.get("max_waiting") is not None and not is_limited:
+            self.note((*at, "max_waiting"), "is of no use without max_calls: no call would wait")
+            return None
         if found and "source" not in value:
             return replace(found, **values)
         if "source" not in value:
@@ -187,8 +188,8 @@ class _Examination:
         except InvalidSourceError as error:
             self.problems.append(self.problem(spec, "source", str(error)))
             return
-        for key in _OF_PROCESSES if not has_process else ():
-            if getattr(spec, key) not in (None, {}):
+        for key in _OF_PROCESS if not has_process else ():
+            if getattr(spec, key) not in (None, {}, self.common.get(key)):
                 message = (
                     "is about a process of the plugin's own, and it runs in the host's; add "
                     'isolation = "process", or leave it out'
@@ -224,6 +225,15 @@ class _Examination:
                 self.note(("plugins", cycle[0], "requires"), f"a cycle: {round_trip}")
 
 
+#: What is about a process of a plugin's own.
+_OF_PROCESS = (
+    *("call_timeout", "drain_timeout", "term_timeout", "max_calls", "max_waiting"),
+    *("env", "cwd"),
+)
+#: What the host may say of all its plugins.
+_COMMON = ("restart", "watchdog", "max_calls", "max_waiting")
+
+
 def _completed(values: dict[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a plugin's table says, and what the host says of all where it says nothing.
 
@@ -232,6 +242,8 @@ def _completed(values: dict[str, Any], common: Mapping[str, Any]) -> dict[str, A
     whole, word = {**common, **values}, values.get("restart")
     if isinstance(word, str) and isinstance(common.get("restart"), RestartPolicy):
         whole["restart"] = replace(common["restart"], when=word)
+    if whole.get("max_calls") is None and "max_waiting" not in values:
+        whole.pop("max_waiting", None)
     return whole
 
 

@@ -363,10 +363,11 @@ class Host:
     ) -> Iterator[_Task]:
         """Yield what is to be done one after the other, exchanging the plugin in between."""
         again = [each for each in self._needing(name) if self._is_to_run(each)]
-        yield "stop", name
-        exchange()
-        if start:
-            yield from (("start", each) for each in dict.fromkeys((name, *again)))
+        whole = tuple(dict.fromkeys((name, *again))) if start else ()
+        with self._supervisor.outlook.returning(whole):
+            yield "stop", name
+            exchange()
+            yield from (("start", each) for each in whole)
 
     def _is_to_run(self, name: str) -> bool:
         """Say whether a plugin is up, or would be but for what it requires."""

@@ -54,6 +54,8 @@ def isolate(
     wire: int = 2,
     python: str | os.PathLike[str] | None = None,
     fork: bool = True,
+    max_calls: int | None = None,
+    max_waiting: int | None = None,
     base: str | os.PathLike[str] | None = None,
 ) -> Sandbox:
     """Return a sandbox for the plugin that `source` names, which runs in a process of its own.
@@ -96,6 +98,8 @@ def isolate(
         "call_timeout": call_timeout,
         "drain_timeout": drain_timeout,
         "term_timeout": term_timeout,
+        "max_calls": max_calls,
+        "max_waiting": max_waiting,
     }
     if parsed.kind == "exec":
         if python is not None:
@@ -120,7 +124,10 @@ def isolate(
     return Sandbox(command, **check_limits(of, **limits), **options)
 
 
-_LIMITS = ("start_timeout", "stop_timeout", "call_timeout", "drain_timeout", "term_timeout")
+_LIMITS = (
+    *("start_timeout", "stop_timeout", "call_timeout", "drain_timeout", "term_timeout"),
+    *("max_calls", "max_waiting"),
+)
 
 
 def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
@@ -135,7 +142,7 @@ def isolate_spec(spec: PluginSpec, grants: Grants | None = None) -> Sandbox:
         cwd=None if spec.cwd is None else Path(spec.base or "", spec.cwd).expanduser(),
         fork=spec.fork,
         base=spec.base,
-        **{name: seconds for name, seconds in limits.items() if seconds is not None},
+        **{name: limit for name, limit in limits.items() if limit is not None},
     )
 
 

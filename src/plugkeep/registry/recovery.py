@@ -90,6 +90,10 @@ class Recovery:
         entry = self._ledger.entries.get(name)
         return entry is not None and entry.owes_stop
 
+    def users_up(self, name: str) -> list[str]:
+        """Return the names of the plugins that require it and are up."""
+        return [entry.name for entry in self._users_up(name)]
+
     def has_users(self, name: str) -> bool:
         """Say whether plugins that require it are up."""
         return bool(self._users_up(name))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from plugkeep.channel.behalf import on_behalf
 from plugkeep.channel.channel import serving
 from plugkeep.channel.exposed import misused
 from plugkeep.channel.failures import Failure, failure_of
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 class HostCall(CurrentCall):
     """One call, from its coming to its answer. To be served on a thread of its own."""
 
-    def __init__(self, end: HostEnd, request: Request, depth: int) -> None:
+    def __init__(
+        self, end: HostEnd, request: Request, depth: int, behind: tuple[object, ...]
+    ) -> None:
         self.id = request.id
         #: How many calls, each within the one before, lead to this one.
         self.depth = depth
+        #: Who waits for this one: the plugin itself, and those within whose calls it makes it.
+        self._behind = behind
         self.name = request.method.removeprefix(HOST)
         #: Our own call on whose behalf this one is made.
         self.within = request.within
@@ -90,7 +95,7 @@ class HostCall(CurrentCall):
     def serve(self) -> None:
         """Do what is asked for, and answer."""
         connection, channel = self._end.channel.connection, self._end.channel
-        tokens = serving.set((channel, self.id)), served.set(self)
+        tokens = serving.set((channel, self.id)), served.set(self), on_behalf.set(self._behind)
         try:
             sending = connection.answer(self.id, self._result())
         except BaseException as error:  # whatever it is, the plugin is owed an answer
@@ -100,6 +105,7 @@ class HostCall(CurrentCall):
         finally:
             serving.reset(tokens[0])
             served.reset(tokens[1])
+            on_behalf.reset(tokens[2])
         channel.send(sending)
 
     def _failure(self, error: BaseException) -> Failure:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from plugkeep.channel import behalf
 from plugkeep.channel.failures import failure_of
 from plugkeep.channel.workers import run
 from plugkeep.errors import PluginBusyError, ReentryLimitError
@@ -111,7 +112,8 @@ class HostEnd:
             )
             return
         outer = self._outer(request)
-        call = HostCall(self, request, outer.depth + 1 if outer else 1)
+        behind = behalf.behind(self.channel.connection, request.within)
+        call = HostCall(self, request, outer.depth + 1 if outer else 1, (*behind, self.channel))
         if call.depth > DEPTH:
             self._refuse(call, ReentryLimitError(f"host and plugin are {DEPTH} calls deep"))
             return

@@ -10,8 +10,9 @@ from weakref import WeakKeyDictionary
 
 from msgspec import UNSET
 
+from plugkeep.channel import behalf
 from plugkeep.channel.calling import PLAIN, Caller
-from plugkeep.channel.channel import Channel
+from plugkeep.channel.channel import Channel, serving
 from plugkeep.errors import (
     ConfigError,
     InvalidReadyError,
@@ -65,10 +66,15 @@ class _HostChannel(Channel):
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Any, **how: Any
     ) -> int:
         """See `Channel.open`."""
+        if serving.get() is not None:
+            self._note(waiter)
+        return super().open(method, args, kwargs, waiter, **how)
+
+    def _note(self, waiter: Any) -> None:
+        behalf.note(waiter)
         if (within := self.within()) is not UNSET:
             with suppress(AttributeError):
                 waiter.within = within
-        return super().open(method, args, kwargs, waiter, **how)
 
     def _abandon(self, number: Id) -> None:
         super()._abandon(number)

@@ -11,16 +11,19 @@ from typing import TypedDict
 
 from plugkeep.errors import ConfigError
 from plugkeep.lifecycle import check_pause, check_timeout
+from plugkeep.spec import check_max_calls
 
 
 class Limits(TypedDict):
-    """How long things may take, in seconds."""
+    """How long things may take, in seconds, and how many calls there may be."""
 
     start_timeout: float
     stop_timeout: float
     call_timeout: float | None
     drain_timeout: float
     term_timeout: float
+    max_calls: int | None
+    max_waiting: int | None
 
 
 def check_limits(
@@ -31,13 +34,18 @@ def check_limits(
     call_timeout: float | None,
     drain_timeout: float,
     term_timeout: float,
+    max_calls: int | None,
+    max_waiting: int | None,
 ) -> Limits:
+    check_max_calls(of, max_calls, max_waiting)
     return Limits(
         start_timeout=_seconds(f"start_timeout {of}", start_timeout),
         stop_timeout=_seconds(f"stop_timeout {of}", stop_timeout),
         call_timeout=check_timeout(f"call_timeout {of}", call_timeout),
         drain_timeout=check_pause(f"drain_timeout {of}", drain_timeout),
         term_timeout=check_pause(f"term_timeout {of}", term_timeout),
+        max_calls=max_calls,
+        max_waiting=max_waiting,
     )
 
 

@@ -38,7 +38,9 @@ class ExecSandbox(Sandbox):
     seconds later.
     `env` is its whole environment (not an addition to the host's), None the host's; `cwd` its
     working directory. `wire` is the highest level of the wire that the host may speak with it, 0
-    or 1, and `call_timeout` how long calls may take; at level 0 there are none.
+    or 1, and `call_timeout` how long calls may take; at level 0 there are none. `max_calls` is
+    how many of them may be under way at once (None: any number), and `max_waiting` how many more
+    may wait for their turn (None: none); beyond that calls raise PluginBusyError.
 
     What it prints is logged, line by line, by the logger ``plugkeep.plugin.<name>``: stdout (what
     follows the ready message) as INFO, stderr as WARNING. Where it ends by itself while it should
@@ -63,6 +65,8 @@ class ExecSandbox(Sandbox):
         wire: int = 1,
         config: Any = None,
         grants: Mapping[str, object] | Grants | None = None,
+        max_calls: int | None = None,
+        max_waiting: int | None = None,
     ) -> None:
         """Nothing runs yet. Raises InvalidNameError, TypeError or ValueError for what cannot be."""
         path = check_text("path", path)
@@ -84,6 +88,8 @@ class ExecSandbox(Sandbox):
                 call_timeout=call_timeout,
                 drain_timeout=drain_timeout,
                 term_timeout=term_timeout,
+                max_calls=max_calls,
+                max_waiting=max_waiting,
             ),
             config=config,
             grants=grants,

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 
 from plugkeep.channel.calls import Calls
+from plugkeep.channel.entrance import Entrance
 from plugkeep.deadlines import time_left
 from plugkeep.errors import (
     AlreadyStartedError,
@@ -29,6 +30,7 @@ from plugkeep.signals import SignalsHeld
 
 if TYPE_CHECKING:
     from plugkeep.channel.announcement import Method
+    from plugkeep.channel.calling import Options
     from plugkeep.plugin import ProtocolOf
     from plugkeep.routing.route import Route
     from plugkeep.sandbox._link import Link
@@ -63,7 +65,7 @@ _STOP: dict[State, State | str] = {
 
 #: What sandboxes exchange in a trade: the process, and what says how to run it.
 _TRADED: Final = (
-    *("_command", "_config", "_grants", "_life", "_caller", "_call_timeout", "wire"),
+    *("_command", "_config", "_grants", "_life", "_call_timeout", "wire"),
     *("_start_timeout", "_stop_timeout", "_drain_timeout", "_term_timeout"),
 )
 
@@ -82,8 +84,11 @@ class Sandbox(Calls):
         term_timeout: float = TERM_TIMEOUT,
         config: Any = None,
         grants: Mapping[str, object] | Grants | None = None,
+        max_calls: int | None = None,
+        max_waiting: int | None = None,
     ) -> None:
         self.name = command.plugin
+        self._entrance: Entrance = Entrance(self.name, max_calls, max_waiting)
         self._call_timeout = call_timeout
         self.wire = command.wire
         self._command = command
@@ -98,7 +103,7 @@ class Sandbox(Calls):
         #: Whose start or stop came last. An interrupted one must know whether it had begun at all.
         self._turn: object = None
         self._life: Life | None = None
-        self._be_called_by(Absent(self.name))
+        self._be_called_by(self._absent())
 
     @property
     def call_timeout(self) -> float | None:
@@ -215,11 +220,21 @@ class Sandbox(Calls):
             for each in (self, other):
                 assert each._life is not None  # noqa: S101  # it runs
                 each._finalizer = weakref.finalize(each, each._life.abandon)
-                each._be_called_by(each._caller)
+                link = each._link
+                each._be_called_by(each._absent(each._life) if link is None else link.caller)
             if (mine := self._link) is not None:
                 mine.take_again()
             if (theirs := other._link) is not None:
                 theirs.retire(mine)
+
+    def expect(
+        self, hope: bool, state: State | None, cause: PluginError | None, by: object
+    ) -> None:
+        """Take note of whether it will run if it does not, for those who call it then.
+
+        `by` is who sees to that: there is no hope any more once that is gone.
+        """
+        self._entrance.prospects.expect(hope, state, cause, by)
 
     def routes(self) -> Iterable[Route]:
         """Return the plugin's routes, while it runs; they are answered in its process."""
@@ -346,6 +361,7 @@ class Sandbox(Calls):
 
     def _launch_and_await_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout
+        self._entrance.prospects.is_starting = True
         with SignalsHeld():
             life = self._life = Life(
                 self.name,
@@ -361,13 +377,20 @@ class Sandbox(Calls):
             outcome = life.start(self._config, deadline)
         if outcome is not Outcome.STARTED:
             raise self._failure(START, outcome, life, self._start_timeout)
-        self._be_called_by(Absent(self.name, life) if life.link is None else life.link.caller)
+        self._be_called_by(self._absent(life) if life.link is None else life.link.caller)
 
     def _be_called_by(self, caller: Any) -> None:
+        caller = self._entrance.admit(caller)
         self._caller, self._call = caller, caller.call
         self._options = None if isinstance(caller, Absent) else self._with(self._call_timeout)
         if (link := self._link) is not None:
             link.patience = self._call_timeout
+
+    def _absent(self, life: Life | None = None) -> Absent:
+        return Absent(self.name, self._entrance.prospects, life)
+
+    def _idle_options(self) -> Options:
+        return self._with(self._call_timeout)
 
     def _ask_and_insist(self, life: Life) -> None:
         # Where all has to be stopped by a certain time, a part of that is for SIGTERM.
@@ -385,7 +408,7 @@ class Sandbox(Calls):
                 if self._life is not None:
                     self._life.end()
                     self._finalizer.detach()
-                self._be_called_by(Absent(self.name))
+                self._be_called_by(self._absent())
                 self._life, self._state = None, state
 
     def _failure(self, table: Table, outcome: Outcome, life: Life, timeout: float) -> PluginError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from plugkeep.channel.entrance import PLAINLY, Visit
 from plugkeep.errors import NotStartedError
 from plugkeep.routing.route import Route
 
@@ -18,7 +19,7 @@ class RemoteApplication:
     """An ASGI application that runs in a plugin's process.
 
     It is the plugin's route `index`, or its whole application (None). Raises NotStartedError
-    where the plugin does not run.
+    where the plugin does not run, and PluginBusyError where it has too many calls already.
     """
 
     def __init__(self, sandbox: Sandbox, index: int | None = None, mount: str = "") -> None:
@@ -36,14 +37,13 @@ class RemoteApplication:
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Coroutine[Any, Any, None]:
         """See ASGI."""
-        link = self.sandbox._link
-        if link is None or link.channel.is_lost:
-            name = self.sandbox.name
-            raise NotStartedError(f"plugin {name!r} is not running", plugin=name)
+        link = self._running_link()
         if self._exchange is None:
             from plugkeep.sandbox._http import exchange
 
             self._exchange = exchange
+        if self.sandbox._entrance.turnstile is not None:
+            return self._in_turn(self._exchange, scope, receive, send)
         return self._exchange(link, self._target_on, scope, receive, send)
 
     def _target_on(self, link: Link) -> dict[str, Any]:
@@ -61,6 +61,24 @@ class RemoteApplication:
             target = {"route": index}
             self._target = ref(link), target
         return target
+
+    async def _in_turn(self, exchange: Any, scope: Any, receive: Any, send: Any) -> None:
+        """Do it as one of the calls, of which there is a limit."""
+        sandbox = self.sandbox
+        visit = Visit(sandbox._entrance, PLAINLY, _what(scope), sandbox.call_timeout)
+        try:
+            if visit.at_once() is None:
+                await visit.aenter()
+            await exchange(self._running_link(), self._target_on, scope, receive, send)
+        finally:
+            visit.leave()
+
+    def _running_link(self) -> Link:
+        link = self.sandbox._link
+        if link is None or link.channel.is_lost:
+            name = self.sandbox.name
+            raise NotStartedError(f"plugin {name!r} is not running", plugin=name)
+        return link
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.sandbox!r}>"
@@ -86,6 +104,10 @@ def _offered(link: Link | None, index: int) -> tuple[str, str] | None:
         return None
     offered = link.offer.routes[index]
     return offered.method, offered.path
+
+
+def _what(scope: Any) -> str:
+    return f"{scope.get('method', 'WebSocket')} {scope['path']}"
 
 
 def remote_routes(sandbox: Sandbox) -> tuple[Route, ...]:

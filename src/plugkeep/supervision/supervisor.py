@@ -35,6 +35,7 @@ from plugkeep.lifecycle import State
 from plugkeep.restart import RestartPolicy, Verdict, decide
 from plugkeep.sandbox import Sandbox
 from plugkeep.supervision import timers
+from plugkeep.supervision.outlook import Outlook
 from plugkeep.supervision.watchdog import Kennel
 from plugkeep.supervision.weakly import weakly
 from plugkeep.units import format_duration
@@ -76,12 +77,15 @@ class Supervisor:
         self._restarts: dict[str, list[float]] = {}
         #: Those that are due.
         self._due: dict[str, timers.Timer] = {}
+        #: What those are told who wait to call a plugin.
+        self.outlook = Outlook(registry, policy)
 
     def look_after(self, event: Event) -> None:
         """Deal with what happens to a plugin; for `Recovery.follow`."""
         task = _TASKS.get(type(event))
         if task is not None:
             task(self, event)
+        self.outlook.tell(event.plugin)
 
     # --- what happens ---------------------------------------------------------------------
 
@@ -128,6 +132,8 @@ class Supervisor:
             return
         verdict = self._judge(name, error, is_start=isinstance(event, StartFailed))
         if self._registry.recovery.owes_stop(name):
+            if verdict.action == "restart":
+                self.outlook.promise(name)
             run(weakly(self._clear_up), name, verdict)
         else:
             self._settle(name, verdict)
@@ -203,7 +209,11 @@ class Supervisor:
     def _clear_up(self, name: str, verdict: Verdict) -> None:
         """Have its stop called first, of one that runs in the host's process."""
         recovery = self._registry.recovery
-        self._carry_out(name, recovery.clear_up(name, lambda: self._settle(name, verdict)))
+        try:
+            self._carry_out(name, recovery.clear_up(name, lambda: self._settle(name, verdict)))
+        finally:
+            if verdict.action == "restart":
+                self.outlook.redeem(name)
 
     def _settle(self, name: str, verdict: Verdict) -> None:
         """Put a failed plugin where it belongs, unless somebody else has done something with it."""
@@ -214,7 +224,9 @@ class Supervisor:
 
     def _take_down(self, name: str, due: float) -> None:
         """Stop those that require a plugin, which are to come back with it."""
-        self._carry_out(name, self._registry.recovery.take_down(name))
+        recovery = self._registry.recovery
+        with self.outlook.returning(recovery.users_up(name)):
+            self._carry_out(name, recovery.take_down(name))
         self._set_due(name, due)
 
     def _set_due(self, name: str, due: float) -> None:

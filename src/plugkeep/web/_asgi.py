@@ -19,6 +19,7 @@ from plugkeep.errors import (
     CallTimeoutError,
     HttpError,
     NotStartedError,
+    PluginBusyError,
     PluginError,
     PluginNotFoundError,
     ProcessExitedError,
@@ -39,6 +40,8 @@ log = logging.getLogger("plugkeep.web")
 
 #: States that lead to a running plugin soon, if all goes well.
 _COMING = frozenset({State.STARTING, State.RESTARTING})
+#: Tells a client to come back, in so many seconds.
+_RETRY_AFTER = {"Retry-After": "1"}
 
 
 class TableApp:
@@ -202,7 +205,7 @@ class _TableRoute(BaseRoute):
         raise HTTPException(
             503,
             f"plugin '{plugin}' is not running: it is {state or 'not registered'}",
-            headers={"Retry-After": "1"} if state in _COMING else None,
+            headers=_RETRY_AFTER if state in _COMING else None,
         )
 
     async def _check_permitted(self, entry: RouteEntry, request: Request) -> None:
@@ -291,6 +294,9 @@ async def _guard(
     except BaseException as error:  # sys.exit() in a handler must not end the host
         if _is_from_outside(error):
             raise
+        if scope["type"] == "websocket" and _is_refused(error):
+            await _refuse_websocket(_busy(error), scope, receive, send)
+            return
         _refuse_for(error, sending)
         what = _what(scope)
         if tell(what, plugin, error):
@@ -314,8 +320,19 @@ def _refuse_for(error: BaseException | None, sending: _Sending) -> None:
         return
     if sending.limited is not None and sending.limited.is_exceeded:
         raise sending.limited.error from error
+    if isinstance(error, PluginBusyError):
+        raise _busy(error) from error
     if isinstance(error, HttpError):
         raise HTTPException(error.status, error.message, error.headers) from error
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Say whether a plugin has not even heard of a request, for it has too many."""
+    return isinstance(error, PluginBusyError) and error.max_calls is not None
+
+
+def _busy(error: BaseException) -> HTTPException:
+    return HTTPException(503, f"plugin '{getattr(error, 'plugin', None)}' is busy", _RETRY_AFTER)
 
 
 def _break_off(what: str, error: BaseException) -> None:
