@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from plugkeep import Host, State
-from plugkeep.events import LEADS_TO, Event, Failed, Started, StartFailed, Stopping
+from plugkeep.events import LEADS_TO, Event, Failed, Registered, Started, StartFailed, Stopping
 from plugkeep.lifecycle import TRANSITIONS, UP
 from plugkeep.sandbox.keeper.zygote import zygote
 
@@ -40,7 +40,8 @@ class Books:
                 return
             old = self._states[name]
             self._states[name] = new
-            if new is not old and new not in TRANSITIONS[old]:
+            is_new = isinstance(event, Registered)  # another plugin has taken its place
+            if new is not old and new not in TRANSITIONS[old] and not is_new:
                 self._strays.append(f"{name}: {type(event).__name__} leads from {old} to {new}")
 
     def _keeps_its_place(self, name: str) -> bool:

@@ -77,6 +77,7 @@ class Supervisor:
         self._restarts: dict[str, list[float]] = {}
         #: Those that are due.
         self._due: dict[str, timers.Timer] = {}
+        weakref.finalize(self, timers.cancel_all, self._due)
         #: What those are told who wait to call a plugin.
         self.outlook = Outlook(registry, policy)
 

@@ -89,6 +89,12 @@ class Timers:
             return None
 
 
+def cancel_all(timers: dict[str, Timer]) -> None:
+    """Have nothing of it be done, for whoever wanted it is no more."""
+    for timer in list(timers.values()):
+        timer.cancel()
+
+
 _shared: Final = Timers()
 after = _shared.after
 os.register_at_fork(after_in_child=_shared.forget)

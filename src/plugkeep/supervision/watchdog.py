@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
@@ -48,6 +49,7 @@ class Kennel:
         self._of = of
         self._loop = loop
         self._watched: dict[str, timers.Timer] = {}
+        weakref.finalize(self, timers.cancel_all, self._watched)
 
     def watch(self, name: str) -> None:
         """Watch a plugin from now on, if it is to be watched."""

@@ -439,10 +439,7 @@ def test_a_host_that_is_forgotten_ends_their_hope(case):
     until(lambda: one.host.registry.state("shop") == "restarting", "restarting")
     waiting = one.threads.submit(sandbox.using(wait=True).call, "echo")
     one.await_waiting(1)
-    supervisor, host = one.host._supervisor, one.host
-    supervisor.close()
     one.host = Host()
-    del host, supervisor
     gc.collect()
     assert isinstance(waiting.exception(PATIENCE), NotStartedError)
 
