@@ -57,6 +57,8 @@ MOST_WAITING: Final = 100_000
 #: What one read takes: little for a call, more where there was more.
 _READ_SIZE: Final = 4 * 1024
 _READ_MORE: Final = 16 * 1024
+#: Seconds that the main thread waits for whoever reads just now, before it does something else.
+_MOMENT: Final = 0.002
 #: Seconds that a reader of logs who is behind is waited for, and how many bytes it may be behind.
 _LOG_PATIENCE: Final = 1.0
 #: Seconds that a host has for taking what was said last.
@@ -182,7 +184,8 @@ class Runner:
         acquire, release = channel._try_lead, channel._release
         codec, size, take_many = connection.codec, self._read_size, connection.take_many_plain
         names = self.quick.keys()
-        acquire()
+        if not (acquire(False) or acquire(True, _MOMENT)):
+            return
         channel._active = True
         if queue and not channel.is_lost:
             channel.turn(0.0)  # lest a stream keep others from their turn
@@ -201,9 +204,8 @@ class Runner:
                     queue.extend(many)
                     channel.go()
                     self.service.work()
-                    if self.is_over:
+                    if self.is_over or not (acquire(False) or acquire(True, _MOMENT)):
                         return
-                    acquire()
                     channel._active = True
                 else:
                     channel.take(data)
@@ -240,7 +242,10 @@ class Runner:
                 channel.send_slowly(None)
             if unwanted:
                 unwanted.discard(request.id)
-            acquire()
+            # A method on another thread may lead by now, until the host has answered its call;
+            # and what is to be done here before that, it puts into the queue.
+            if not (acquire(False) or acquire(True, _MOMENT)):
+                return
             channel._active = True
         if codec.wanted and not (queue or channel.is_lost):
             channel.turn(None)
