@@ -117,14 +117,14 @@ def test_a_plugin_that_exceeds_the_limit_of_the_host_fails(folder):
 def test_programs_have_the_hosts_limit_unless_they_have_their_own(folder):
     program = folder.write("mute", "#!/bin/sh\nread line\n")
     program.chmod(0o755)
-    folder.write("plugkeep.toml", '[host]\nstart_timeout = "90ms"\n')
+    folder.write("plugkeep.toml", '[host]\nstart_timeout = "500ms"\n')
     folder.table("mute", 'source = "exec:./mute"\nisolation = "process"')
-    folder.table("own", 'source = "exec:./mute"\nstart_timeout = "80ms"')
+    folder.table("own", 'source = "exec:./mute"\nstart_timeout = "400ms"')
     mute, own = Host.from_file(folder.config).start()
     # Their own errors: the registry must not give up while a sandbox ends its process.
     assert isinstance(mute.__cause__, ReadyTimeoutError)
     assert isinstance(own.__cause__, ReadyTimeoutError)
-    assert (mute.__cause__.timeout, own.__cause__.timeout) == (0.09, 0.08)
+    assert (mute.__cause__.timeout, own.__cause__.timeout) == (0.5, 0.4)
 
 
 def test_workers_of_the_file_start_plugins_side_by_side(folder):
