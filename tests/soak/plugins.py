@@ -44,7 +44,7 @@ def spec(dice: random.Random, name: str, earlier: list[str], folder: Path) -> Pl
         base=str(folder),
         requires=tuple(sorted(wanted, key=earlier.index)),
         restart=policy(dice),
-        watchdog=Watchdog(0.5, 1.5) if dice.random() < 0.7 else None,
+        watchdog=Watchdog(0.5, 1.5) if dice.random() < 0.9 else None,
         start_timeout=10.0,
         stop_timeout=1.0,
         **({} if kind == "here" else {"call_timeout": CALL_TIMEOUT, "term_timeout": 0.2}),
