@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from plugkeep.config.model import HostConfig, Key, Problem
+    from plugkeep.loaders._factory import LoadedFactory
     from plugkeep.plugin import Plugin
     from plugkeep.registry import Registry
     from plugkeep.spec import PluginSpec
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class Fitting:
     """One attempt to make the plugins of some specs; what does not fit is noted, and it goes on.
 
-    With `rehearsing`, plugins with processes of their own are tried in such ones, too.
+    With `rehearsing`, plugins with processes of their own are tried in such ones, too. The others
+    are loaded by `load`.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Fitting:
         loop: HostLoop | None = None,
         *,
         rehearsing: bool = False,
+        load: Callable[[PluginSpec], LoadedFactory] = load,
     ) -> None:
         self._config = config
         self._registry = registry
         self._loop = HostLoop() if loop is None else loop
         self._rehearsing = rehearsing
+        self._load = load
         self.problems: list[Problem] = []
         #: What raised them, where something did.
         self.causes: list[Exception] = []
@@ -87,7 +91,7 @@ class Fitting:
 
     def _make(self, spec: PluginSpec) -> Plugin:
         if spec.isolation == "none" and kind_of(spec) != "exec":
-            return load(spec)()
+            return self._load(spec)()
         return isolate_spec(spec, self._grants(spec))
 
     def _failing(self, plugin: Plugin, name: str) -> Callable[[BaseException], object]:

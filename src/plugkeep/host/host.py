@@ -12,6 +12,7 @@ from plugkeep.config.reading import read_config
 from plugkeep.errors import LoadError, PluginError, RequirementFailedError, StartError
 from plugkeep.host.building import Fitting, populate
 from plugkeep.host.granting import HostLoop
+from plugkeep.host.renewing import Renewing, renewing
 from plugkeep.lifecycle import UP, State, check_timeout
 from plugkeep.order import users
 from plugkeep.registry import Registry
@@ -225,8 +226,9 @@ class Host:
         if they were running; a failed plugin is started, too.
 
         Where it has a process of its own, another one loads and configures it first, to see
-        whether it can. A ``file:`` source is executed again; of a module that can be imported
-        only the factory is called again.
+        whether it can. Elsewhere a ``file:`` source is executed again; of a module that can be
+        imported that one, its submodules, and the package around it if that is the plugin's alone,
+        are imported anew. C extensions, which can be imported only once, stay as they are.
 
         Raises ConfigError, having changed nothing, if the source cannot be loaded now, or does
         not take the configuration; and what `Registry.reload`, or `restart`, does.
@@ -237,12 +239,13 @@ class Host:
             return
         spec = self._spec_of(name)
         self._rehearse(spec)
-        if (plugin := self._successor(spec, overlap=overlap)) is not None:
-            self.registry.reload(name, plugin, check=lambda new: self._check_health(spec, new))
-            self._do(name, self._following(name))
-            return
-        with self._telling_what_is_left(name):
-            self._do(name, self._reloading(spec))
+        with renewing(self.registry, name, self._specs.values()) as anew:
+            if (plugin := self._successor(spec, anew, overlap=overlap)) is not None:
+                self.registry.reload(name, plugin, check=lambda new: self._check_health(spec, new))
+                self._do(name, self._following(name))
+                return
+            with self._telling_what_is_left(name):
+                self._do(name, self._reloading(spec, anew))
 
     async def arestart(self, name: str) -> None:
         """Like `restart`, for hosts that run an event loop."""
@@ -255,14 +258,15 @@ class Host:
         self._loop.note()
         spec = self._spec_of(name)
         await to_thread(self._rehearse, spec)
-        if (plugin := self._successor(spec, overlap=overlap)) is not None:
-            await self.registry.areload(
-                name, plugin, check=lambda new: self._check_health(spec, new)
-            )
-            await self._ado(name, self._following(name))
-            return
-        with self._telling_what_is_left(name):
-            await self._ado(name, self._reloading(spec))
+        with renewing(self.registry, name, self._specs.values()) as anew:
+            if (plugin := self._successor(spec, anew, overlap=overlap)) is not None:
+                await self.registry.areload(
+                    name, plugin, check=lambda new: self._check_health(spec, new)
+                )
+                await self._ado(name, self._following(name))
+                return
+            with self._telling_what_is_left(name):
+                await self._ado(name, self._reloading(spec, anew))
 
     def health(self, name: str, *, timeout: float | None = HEALTHY_WITHIN) -> str | None:
         """Ask a plugin how it is: return why it is degraded, None where it is well.
@@ -272,11 +276,11 @@ class Host:
         """
         return ask(name, self.registry[name], timeout, self._loop.current)
 
-    def _successor(self, spec: PluginSpec, *, overlap: bool) -> Plugin | None:
+    def _successor(self, spec: PluginSpec, anew: Renewing, *, overlap: bool) -> Plugin | None:
         """Return what is to take the place of a plugin that goes on until then; None: nothing."""
         if not overlap or self.registry.state(spec.name) not in UP:
             return None
-        plugin = self._built(spec)
+        plugin = self._built(spec, anew)
         required = make_entry(plugin, spec.name, spec.requires).requires
         return plugin if required == self.registry.requirements()[spec.name] else None
 
@@ -330,15 +334,15 @@ class Host:
     def _fitting(self) -> Fitting:
         return Fitting(self._config, self.registry, self._loop)
 
-    def _built(self, spec: PluginSpec) -> Plugin:
-        fitting = self._fitting()
+    def _built(self, spec: PluginSpec, anew: Renewing) -> Plugin:
+        fitting = Fitting(self._config, self.registry, self._loop, load=anew.load)
         plugin = fitting.build(spec)
         fitting.raise_problems()
         assert plugin is not None  # noqa: S101  # or there had been a problem
         return plugin
 
-    def _reloading(self, spec: PluginSpec) -> Iterator[_Task]:
-        plugin = self._built(spec)
+    def _reloading(self, spec: PluginSpec, anew: Renewing) -> Iterator[_Task]:
+        plugin = self._built(spec, anew)
         return self._restarting(
             spec.name,
             lambda: self.registry.replace(spec.name, plugin, requires=spec.requires),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING
 
 from plugkeep.loaders._factory import factory_in, import_for
 
 if TYPE_CHECKING:
-    from importlib.machinery import ExtensionFileLoader, SourceFileLoader
+    from importlib.machinery import ExtensionFileLoader
     from pathlib import Path
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
     from plugkeep.loaders._factory import LoadedFactory
     from plugkeep.loaders._source import Source
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 
 _not_in_names = re.compile(r"\W").sub
+
+
+class FreshLoader(SourceFileLoader):
+    """Compiles what the file says now.
+
+    The cache of compiled files goes by whole seconds of mtime and by size: it would bring back
+    the old code after a quick edit. Nor is anything to be written into a plugin's folder.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def unique_name(path: Path) -> str:

@@ -20,14 +20,26 @@ def load(source: Source) -> LoadedFactory:
 
     Where several distributions have the same, the first on ``sys.path`` counts.
     """
+    entry = find(source)
+    module, attribute = target(entry)
+    what = f"module {module} of entry point {source.rest}{_distribution(entry)}"
+    return load_module(source, module, attribute, what)
+
+
+def find(source: Source) -> EntryPoint:
+    """Return the entry point that `source` names, or raise SourceNotFoundError."""
     group, name = check(source)
     entry = next((entry for entry in entry_points(group=group) if entry.name == name), None)
     if entry is None:
         raise SourceNotFoundError(_none_of(group, name), source=source.text)
+    return entry
+
+
+def target(entry: EntryPoint) -> tuple[str, str]:
+    """Return the module and the attribute that an entry point names."""
     value = entry.value.partition("[")[0]  # without extras
     module, colon, attribute = (part.strip() for part in value.partition(":"))
-    what = f"module {module} of entry point {source.rest}{_distribution(entry)}"
-    return load_module(source, module, attribute if colon else FACTORY_SYMBOL, what)
+    return module, attribute if colon else FACTORY_SYMBOL
 
 
 def check(source: Source) -> tuple[str, str]:

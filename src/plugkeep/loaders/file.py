@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING
 
 from plugkeep.loaders._files import check_file
-from plugkeep.loaders._modules import factory_from, unique_name
+from plugkeep.loaders._modules import FreshLoader, factory_from, unique_name
 from plugkeep.loaders.python import is_dotted
 from plugkeep.plugin import FACTORY_SYMBOL
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import CodeType
 
     from plugkeep.loaders._factory import LoadedFactory
     from plugkeep.loaders._source import Source
 
 
-class _FreshLoader(SourceFileLoader):
-    """Compiles what the file says now.
-
-    The cache of compiled files goes by whole seconds of mtime and by size: it would bring back
-    the old code after a quick edit. Nor is anything to be written into a plugin's folder.
-    """
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-
 def load(source: Source) -> LoadedFactory:
     """Return the factory in the Python file that `source` names."""
     path, attribute = check(source)
-    loader = _FreshLoader(unique_name(path), str(path))
+    loader = FreshLoader(unique_name(path), str(path))
     return factory_from(loader, path, attribute, f"file {str(path)!r}", source)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from plugkeep.errors import ImportFailedError, InvalidSourceError, SourceNotFoundError, did_you_mean
 from plugkeep.loaders._factory import factory_in, import_for
 from plugkeep.loaders._source import FORMS
+from plugkeep.loaders.ownership import note_first_import
 from plugkeep.plugin import FACTORY_SYMBOL
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def check(source: Source) -> tuple[str, str]:
 def load_module(source: Source, name: str, attribute: str, what: str) -> LoadedFactory:
     """Return the factory that `attribute` of the module `name` is; `what` is its name in errors."""
     check_names(source, name, attribute)
+    note_first_import(name)
     try:
         module = import_for(source, what, lambda: import_module(name))
     except ImportFailedError as error:
