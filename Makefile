@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := .venv/bin
 SETUP := "$(PYTHON)" requirements/install.py
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra folio --universal \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra folio --extra reload --universal \
 	--python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --quiet
 
 # What a caller's own environment would bend.
