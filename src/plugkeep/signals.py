@@ -8,7 +8,7 @@ handlers are held back until all are done.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -123,11 +123,22 @@ def foreign(function: Callable[..., T], *args: Any) -> T:
     held = _innermost
     if held is None or held.thread != threading.get_ident():
         return function(*args)
+    holding = [each for each in _around(held) if not each._lets_through]
     try:
-        held.let_through()
+        for each in holding:
+            each.let_through()
         return function(*args)
     finally:
-        held.hold_again()
+        for each in holding:
+            each.hold_again()
+
+
+def _around(held: SignalsHeld) -> Iterator[SignalsHeld]:
+    """Yield a block and those around it: what comes through one has to come through all."""
+    each: SignalsHeld | None = held
+    while each is not None:
+        yield each
+        each = each._outer
 
 
 def _original(handler: Any, number: int) -> Any:

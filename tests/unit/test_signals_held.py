@@ -191,3 +191,16 @@ def test_a_handler_of_a_block_that_is_over_is_not_put_back_by_the_next() -> None
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_let_through_within_blocks_comes_through_all_of_them() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), SignalsHeld():
+        try:
+            with SignalsHeld():
+                foreign(signal.raise_signal, signal.SIGINT)
+                done.append("never")
+        finally:
+            signal.raise_signal(signal.SIGINT)  # what clears up is not cut in two
+            done.append("cleared up")
+    assert done == ["cleared up"]
