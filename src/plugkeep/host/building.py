@@ -83,6 +83,9 @@ class Fitting:
         """
         try:
             if spec.isolation != "none":
+                from plugkeep.loaders._caches import forget_doubtful
+
+                forget_doubtful(spec)
                 rehearse(self._limited(spec))
         except PluginError as error:
             self.note(spec, ("config" if isinstance(error, ConfigError) else "source",), error)
