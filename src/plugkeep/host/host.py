@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from plugkeep.health import Watchdog
+    from plugkeep.host.running import Duty
     from plugkeep.plugin import Plugin
     from plugkeep.routing import RouteTable
     from plugkeep.spec import PluginSpec
@@ -176,13 +177,18 @@ class Host:
         await self.registry.__aexit__(kind, error, traceback)
 
     def run(
-        self, *, strict: bool = False, when_started: Callable[[], object] = lambda: None
+        self,
+        *,
+        strict: bool = False,
+        when_started: Callable[[], object] = lambda: None,
+        duty: Duty | None = None,
     ) -> list[PluginError]:
         """Start all plugins, wait for SIGINT, SIGTERM or SIGHUP, stop all; return what went wrong.
 
         `when_started` is called in between. Plugins that fail do not keep the others from
         running, unless `strict`; if none is running after the start, nor is to come back, it ends
-        at once. Asynchronous plugins are given an event loop, on a thread of its own.
+        at once. Asynchronous plugins are given an event loop, on a thread of its own. With a `duty`
+        it does not end by itself, and that is seen to whenever it has something to be done.
 
         To stop all takes no longer than the configuration's `shutdown_timeout`, or 30 s. A second
         signal hurries: the plugin that is stopping just then is given up, and the others have a
@@ -198,6 +204,7 @@ class Host:
             strict=strict,
             when_started=when_started,
             when_looping=self._loop.note,
+            duty=duty,
             shutdown_timeout=self._config.shutdown_timeout or SHUTDOWN_TIMEOUT,
         )
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from plugkeep.errors import LifecycleError, PluginError
 from plugkeep.events import Failed, LateReturn, Started, StartFailed, StartSkipped, StopFailed
@@ -37,6 +37,18 @@ SHUTDOWN_TIMEOUT = 30.0
 HURRY = 1.0
 #: Seconds that a start or stop which was given up has left for returning after all, at the end.
 LATE = 2.0
+
+
+class Duty(Protocol):
+    """Something to be done now and then while all plugins run."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read from when there is something to be done."""
+        ...
+
+    def attend(self, driver: Driver, /) -> None:
+        """Do it, on the main thread; a signal may raise Interrupted anywhere."""
+        ...
 
 
 class Interrupted(KeyboardInterrupt):
@@ -131,12 +143,14 @@ def run(
     when_started: Callable[[], object] = lambda: None,
     when_looping: Callable[[], object] = lambda: None,
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
+    duty: Duty | None = None,
 ) -> list[PluginError]:
     """Start all plugins, wait for a signal, stop all; return everything that went wrong.
 
     Where plugins are asynchronous, `when_looping` is called in the event loop before they start.
 
-    With `strict` a plugin that does not start ends it all. Without, it ends when none has.
+    With `strict` a plugin that does not start ends it all. Without, it ends when none has, unless
+    there is a `duty`, which is seen to on this thread whenever it asks for that.
     """
     with (
         failures_of(registry) as failures,
@@ -148,8 +162,8 @@ def run(
             driver.do("start_all")
             signals.armed = False  # what comes now is found by _wait
             when_started()
-            if _any_to_come(registry) and not (strict and failures):
-                _wait(signals)
+            if (duty or _any_to_come(registry)) and not (strict and failures):
+                _wait(signals, driver, duty)
         except Interrupted:
             pass
         finally:
@@ -176,21 +190,25 @@ def started(registry: Registry, name: str) -> Iterator[Driver]:
         raise failures[0]
 
 
-def _wait(signals: Interrupts) -> None:
-    """Wait for a signal, missing none.
+def _wait(signals: Interrupts, driver: Driver, duty: Duty | None) -> None:
+    """Wait for a signal, missing none, and see to what there is to be done meanwhile.
 
     Python's handlers run between its instructions. One that is due just before a system call
     begins would wait for its end, and `signal.pause` has none; but a byte in a pipe is seen.
     """
     reader, writer = os.pipe()
+    others = () if duty is None else (duty.fileno(),)
     try:
         os.set_blocking(writer, False)
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
             signals.armed = True
             while not signals.received:
-                select.select([reader], [], [])
-                os.read(reader, 1)
+                ready, _, _ = select.select([reader, *others], [], [])
+                if reader in ready:
+                    os.read(reader, 1)
+                elif duty is not None:
+                    duty.attend(driver)
         finally:
             signal.set_wakeup_fd(before)
     finally:
