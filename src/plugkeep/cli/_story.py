@@ -14,6 +14,9 @@ from plugkeep.cli._output import console, in_brief, show, show_json
 from plugkeep.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from plugkeep.errors import PluginError
     from plugkeep.events import Event
 
 #: How each step is told: a sign, its style, and what happened.
@@ -28,6 +31,8 @@ _TOLD = {
     events.Recovered: ("✓", "green", "is well again"),
     events.Stopped: ("✓", "dim", "stopped in {duration}"),
     events.StopFailed: ("✗", "bold red", "failed to stop after {duration}: {error}"),
+    events.Reloaded: ("✓", "green", "reloaded"),
+    events.ReloadFailed: ("✗", "bold red", "not reloaded: {error}"),
     events.LateReturn: ("!", "yellow", "returned late, after {duration}"),
 }
 #: What only some events have.
@@ -44,6 +49,14 @@ class Story(Protocol):
     def __call__(self, event: Event) -> None: ...
     def running(self, names: list[str], total: int, url: str | None) -> None:
         """All has been started that could be; routes are served at `url`."""
+        ...
+
+    def changed(self, files: Sequence[str], plugins: Sequence[str]) -> None:
+        """Files have changed, and so these plugins are about to be reloaded."""
+        ...
+
+    def rejected(self, error: PluginError) -> None:
+        """What is in the host's file by now could not be done."""
         ...
 
     def ended(self, status: int) -> None:
@@ -66,6 +79,12 @@ class JsonStory:
 
     def running(self, names: list[str], total: int, url: str | None) -> None:
         self._tell("running", plugins=names, total=total, url=url)
+
+    def changed(self, files: Sequence[str], plugins: Sequence[str]) -> None:
+        self._tell("changed", files=files, plugins=plugins)
+
+    def rejected(self, error: PluginError) -> None:
+        self._tell("rejected", error=describe(error))
 
     def ended(self, status: int) -> None:
         self._tell("ended", status=status)
@@ -104,6 +123,16 @@ class TextStory:
         hint = "; Ctrl-C stops them" if names else ""
         running = f"{len(names)} of {total} plugins running after {format_duration(took)}"
         show(Text(f"{running}{place}{hint}"))
+
+    def changed(self, files: Sequence[str], plugins: Sequence[str]) -> None:
+        self._rest()
+        again = f": reloading {', '.join(plugins)}" if plugins else ""
+        have = "has" if len(files) == 1 else "have"
+        show(Text(f"{', '.join(files)} {have} changed{again}"))
+
+    def rejected(self, error: PluginError) -> None:
+        self._rest()
+        show(Text.assemble(("✗ ", "bold red"), in_brief(error)))
 
     def ended(self, status: int) -> None:  # noqa: ARG002  (the exit status says it)
         self._rest()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +25,10 @@ from plugkeep.cli._serving import Address, Size, WebServer
 from plugkeep.events import Stopping
 
 if TYPE_CHECKING:
+    from plugkeep.cli._reloading import Reloading
+    from plugkeep.cli._story import Story
     from plugkeep.cli._timeline import Timeline
+    from plugkeep.config import HostConfig
     from plugkeep.events import Event
     from plugkeep.host import Host
 
@@ -36,6 +42,7 @@ log = logging.getLogger("plugkeep.cli")
         "plugkeep run shop.toml --workers 4",
         "plugkeep run --strict --log-level warning",
         "plugkeep run --serve 127.0.0.1:0",
+        "plugkeep run --reload",
         "plugkeep run --timeline start.svg",
         "plugkeep run --json",
     ),
@@ -64,6 +71,12 @@ log = logging.getLogger("plugkeep.cli")
     metavar="FILE",
     help="Draw how long each plugin took to start, and write that there (SVG).",
 )
+@click.option(
+    "--reload",
+    "reloads",
+    is_flag=True,
+    help="Reload plugins whose files change, and go by the file of the host as it changes.",
+)
 @click.option("--strict", is_flag=True, help="End at once if a plugin does not start.")
 @click.option(
     "--log-level",
@@ -80,6 +93,7 @@ def command(
     serve: tuple[str, int] | None,
     max_body: int | None,
     timeline: str | None,
+    reloads: bool,
     strict: bool,
     log_level: str,
     as_json: bool,
@@ -88,8 +102,8 @@ def command(
     SIGHUP.
 
     Plugins that fail do not keep the others from running, unless --strict. When none is running,
-    it ends. Another Ctrl-C gives up the plugin that is stopping just then, and goes on with the
-    next.
+    it ends, unless --reload. Another Ctrl-C gives up the plugin that is stopping just then, and
+    goes on with the next.
 
     Exit status: 0 all started and stopped; 1 a plugin failed to start or stop; 2 the command line
     or the configuration does not fit, and nothing was started.
@@ -106,32 +120,50 @@ def command(
             raise click.BadParameter(
                 "it is for --serve, which is not given", param_hint="--max-body"
             )
-        host = _make_host(file, workers)
+        config = _read(file)
+        host = _make_host(config, workers)
         server = WebServer(host, serve, max_body) if serve else None
         if server:
             host.registry.register(server)
         with ignoring_late_signals(host.registry):
-            status = _run(host, server, timeline, strict=strict, as_json=as_json)
+            duty = _reloading(host, config) if reloads else None
+            status = _run(host, server, timeline, strict=strict, as_json=as_json, duty=duty)
     raise click.exceptions.Exit(status)
 
 
-def _make_host(file: str, workers: int | None) -> Host:
+def _read(file: str) -> HostConfig:
     from plugkeep.config import read_config
     from plugkeep.errors import ConfigError
 
     config = read_config(file)
     if not config.plugins:
         raise ConfigError(f"{file} has no plugins: there is nothing to run", path=file)
+    return config
+
+
+def _make_host(config: HostConfig, workers: int | None) -> Host:
     host = load_host(config)
     if workers is not None:
         host.registry.workers = workers
     return host
 
 
+def _reloading(host: Host, config: HostConfig) -> Callable[[Story], Reloading]:
+    from plugkeep.cli._reloading import Reloading
+
+    return partial(Reloading, host, config, lambda: _read(config.path))
+
+
 def _run(
-    host: Host, server: WebServer | None, timeline: str | None, *, strict: bool, as_json: bool
+    host: Host,
+    server: WebServer | None,
+    timeline: str | None,
+    *,
+    strict: bool,
+    as_json: bool,
+    duty: Callable[[Story], Reloading] | None,
 ) -> int:
-    from plugkeep.cli._story import JsonStory, Story, TextStory
+    from plugkeep.cli._story import JsonStory, TextStory
     from plugkeep.cli._timeline import Timeline
     from plugkeep.host.running import Interrupted
     from plugkeep.lifecycle import UP
@@ -157,7 +189,9 @@ def _run(
 
     status = FAILED
     try:
-        status = FAILED if host.run(strict=strict, when_started=when_started) else 0
+        with duty(story) if duty else nullcontext() as attending:
+            errors = host.run(strict=strict, when_started=when_started, duty=attending)
+        status = FAILED if errors else 0
     finally:
         story.ended(status)
     return status

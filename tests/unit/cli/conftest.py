@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from textwrap import dedent
 
@@ -45,9 +47,13 @@ class Shell:
         self, name: str, keys: str = "", *, start: str = "...", stop: str = "...", more: str = ""
     ) -> None:
         """Add a plugin to the folder and its plugkeep.toml."""
-        self.write(f"{name}.py", PLUGIN.format(name=name, start=start, stop=stop, more=more))
+        self.code(name, start=start, stop=stop, more=more)
         with (self.folder / "plugkeep.toml").open("a") as config:
             config.write(f'[plugins."{name}"]\nsource = "file:{name}.py"\n{keys}\n')
+
+    def code(self, name: str, *, start: str = "...", stop: str = "...", more: str = "") -> None:
+        """Write the file of a plugin, and not its table."""
+        self.write(f"{name}.py", PLUGIN.format(name=name, start=start, stop=stop, more=more))
 
     def run(self, *args: str, **options) -> subprocess.CompletedProcess[str]:
         """Run ``plugkeep`` to its end."""
@@ -72,6 +78,51 @@ class Shell:
         )  # fmt: skip
 
 
+class Session:
+    """A running ``plugkeep run``, and what it has printed."""
+
+    def __init__(self, process):
+        self.process = process
+        # A command that hangs is a failure, not a test that never ends.
+        self._watchdog = threading.Timer(PATIENCE, process.kill)
+        self._watchdog.start()
+
+    def until(self, pattern):
+        """Return the lines up to one that has `pattern` in it."""
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line.rstrip("\n"))
+            if re.search(pattern, line):
+                return lines
+        pytest.fail(f"{pattern!r} never came: {lines}; {self.process.stderr.read()}")
+
+    def end(self, number=None):
+        """Send a signal, and return the exit status, the rest of stdout and stderr."""
+        if number is not None:
+            self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.splitlines(), err
+
+    def close(self):
+        self._watchdog.cancel()
+        self._watchdog.join()
+        self.process.kill()
+        self.process.communicate()
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def start(shell: Shell):
+    sessions = []
+
+    def start(*args, **options):
+        sessions.append(Session(shell.start("run", *args, **options)))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        session.close()

@@ -20,51 +20,6 @@ RUNNING = re.compile(r"(\d+) of (\d+) plugins running after [\d.msh]+; Ctrl-C st
 HANG = "__import__('threading').Event().wait()"
 
 
-class Session:
-    """A running ``plugkeep run``, and what it has printed."""
-
-    def __init__(self, process):
-        self.process = process
-        # A command that hangs is a failure, not a test that never ends.
-        self._watchdog = threading.Timer(PATIENCE, process.kill)
-        self._watchdog.start()
-
-    def until(self, pattern):
-        """Return the lines up to one that has `pattern` in it."""
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line.rstrip("\n"))
-            if re.search(pattern, line):
-                return lines
-        pytest.fail(f"{pattern!r} never came: {lines}; {self.process.stderr.read()}")
-
-    def end(self, number=None):
-        """Send a signal, and return the exit status, the rest of stdout and stderr."""
-        if number is not None:
-            self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out.splitlines(), err
-
-    def close(self):
-        self._watchdog.cancel()
-        self._watchdog.join()
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def start(shell):
-    sessions = []
-
-    def start(*args, **options):
-        sessions.append(Session(shell.start("run", *args, **options)))
-        return sessions[-1]
-
-    yield start
-    for session in sessions:
-        session.close()
-
-
 def untimed(lines):
     """Return lines without the time that each step took."""
     return [re.sub(r"(in|after) [\d.]+(ms|s)", r"\1 TIME", line) for line in lines]
@@ -292,7 +247,7 @@ from plugkeep.cli import main
 from plugkeep.host import running
 
 wait = running._wait
-running._wait = lambda signals: (os.kill(os.getpid(), signal.SIGTERM), wait(signals))
+running._wait = lambda *args: (os.kill(os.getpid(), signal.SIGTERM), wait(*args))
 main()
 """
 
