@@ -80,7 +80,7 @@ class Watch:
         self._stop, self._watchers, self._watched = stop, watchers, wanted
 
     def close(self) -> None:
-        """Watch nothing any more; no thread is left."""
+        """Watch nothing any more; no thread is left, or only ones that end by themselves."""
         _end(self._stop, self._watchers)
         os.close(self._reader)
         os.close(self._writer)
