@@ -17,7 +17,17 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 #: What the extras bring; without them none of it is there to be imported.
-EXTRAS = ("a2wsgi", "click", "jinja2", "markdown_it", "pygments", "rich", "starlette", "uvicorn")
+EXTRAS = (
+    "a2wsgi",
+    "click",
+    "jinja2",
+    "markdown_it",
+    "pygments",
+    "rich",
+    "starlette",
+    "watchfiles",
+    "uvicorn",
+)
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -115,7 +125,7 @@ def test_the_metadata_says_what_is_required(wheel):
         assert metadata.metadata["Requires-Python"] == ">=3.11"
         assert metadata.metadata["License-Expression"] == "MIT"
         extras = set(metadata.metadata.get_all("Provides-Extra") or ())
-        assert {"all", "cli", "serve", "web"} <= extras
+        assert {"all", "cli", "reload", "serve", "web"} <= extras
         base = {Requirement(text).name for text in metadata.requires or () if "extra" not in text}
     assert base == {"anyio", "msgspec"}
 

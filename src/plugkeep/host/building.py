@@ -83,7 +83,7 @@ class Fitting:
         """
         try:
             if spec.isolation != "none":
-                from plugkeep.loaders._caches import forget_doubtful
+                from plugkeep.loaders.caches import forget_doubtful
 
                 forget_doubtful(spec)
                 rehearse(self._limited(spec))

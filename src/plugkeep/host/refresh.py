@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from plugkeep.errors import PluginError
 from plugkeep.events import Reloaded
 from plugkeep.lifecycle import UP, State
+from plugkeep.loaders.caches import forget_doubtful
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -121,6 +122,8 @@ def refresh(host: Host, config: HostConfig, hands: Hands) -> list[PluginError]:
     change = difference(host.specs, config.plugins)
     before, host._config = host._config, config
     try:
+        for spec in change.added:
+            forget_doubtful(spec)  # it may have been compiled before it was mended
         host.add(*change.added)
     except BaseException:
         host._config = before

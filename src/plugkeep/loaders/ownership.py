@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader
 from typing import TYPE_CHECKING
 
@@ -52,22 +53,19 @@ def module_of(spec: PluginSpec) -> str | None:
 
 
 def modules_of(specs: Collection[PluginSpec]) -> list[str]:
-    """Return the modules that the sources of plugins name, as far as they do."""
-    found = []
+    """Return the modules that the sources of plugins name, as far as they do; and their files."""
+    found: list[str | None] = []
     for spec in specs:
-        try:
-            module = module_of(spec)
-        except LoadError:  # it is another one's problem
-            continue
-        if module:
-            found.append(module)
-    return found
+        with suppress(LoadError):  # it is another one's problem
+            found.append(module_of(spec))
+            found.append(_file_of(spec))
+    return [each for each in found if each]
 
 
 def own_root(module: str, others: Collection[str]) -> str:
     """Return `module`, or the package around it that belongs to its plugin alone.
 
-    `others` are the modules that the sources of the other plugins name.
+    `others` are the modules, and the files, that the sources of the other plugins name.
     """
     earlier = _earlier.get(module)
     if earlier is not None:
@@ -105,7 +103,8 @@ def is_extension(module: ModuleType) -> bool:
 
 
 def _any_in(package: str, modules: Collection[str]) -> bool:
-    return any(is_in(each, package) for each in modules)
+    inside = f"{_folder(sys.modules.get(package))}{os.sep}"
+    return any(is_in(each, package) or each.startswith(inside) for each in modules)
 
 
 def _is_regular(package: str) -> bool:
@@ -127,6 +126,13 @@ def _place(module: ModuleType) -> str:
 
 def _origin(module: ModuleType | None) -> str:
     return getattr(getattr(module, "__spec__", None), "origin", None) or ""
+
+
+def _file_of(spec: PluginSpec) -> str | None:
+    from plugkeep.loaders import file
+
+    source = Source.parse(spec)
+    return str(file.check(source)[0]) if source.kind == "file" else None
 
 
 def _in_python(source: Source) -> str:

@@ -174,9 +174,10 @@ def test_an_edit_of_the_same_size_within_the_same_second_is_seen(shop):
             assert importlib.import_module("shop.late").version == version
 
 
-def test_what_two_plugins_have_in_common_stays(shop):
+@pytest.mark.parametrize("kind", ["python:shop.api", "file:{}/shop/api.py"])
+def test_what_two_plugins_have_in_common_stays(shop, kind):
     shop.plugin("shop/api.py", 1, more="from shop import goods")
-    api = PluginSpec(name="api", source="python:shop.api")
+    api = PluginSpec(name="api", source=kind.format(shop.path))
     with host_of(SOURCE, api) as host:
         old = names("shop")
         shop.plugin("shop/db.py", 2, more="import prices")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plugkeep.loaders._caches import forget_doubtful
+from plugkeep.loaders.caches import forget_doubtful
 from plugkeep.loaders.places import Place, places_of
 from plugkeep.spec import PluginSpec
 

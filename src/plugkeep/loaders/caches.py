@@ -21,8 +21,8 @@ def forget_doubtful(spec: PluginSpec) -> None:
     """Remove what has been compiled of a plugin's own code at about the time when that changed.
 
     Python goes by whole seconds and by size: it would bring back the old code after a quick edit.
-    It is for plugins whose modules another process imports; in this one, nothing of the kind is
-    asked.
+    It is for what is imported in another process, or has not been in this one; what is imported
+    anew here is compiled anew as well.
     """
     for place in places_of(spec):
         for source in _sources(place.path) if place.is_folder else (place.path,):
