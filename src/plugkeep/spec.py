@@ -60,8 +60,8 @@ class PluginSpec:
     isolation: Isolation = "none"
     #: Whether it is started again after a failure: the word alone, or all of the policy.
     restart: Restart | RestartPolicy = "temporary"
-    #: How often it is asked whether it still answers; None: never.
-    watchdog: Watchdog | None = None
+    #: How often it is asked how it is: seconds, which become a Watchdog, or one; None: never.
+    watchdog: Watchdog | float | None = None
     #: What becomes of it when a plugin that it requires has been reloaded.
     on_reload: OnReload = "keep"
     #: Seconds; None: what the registry says.
@@ -104,9 +104,12 @@ class PluginSpec:
                 raise ValueError(
                     f"{attribute} of plugin {self.name!r} is {value!r}; it can be: {choices}"
                 )
+        if isinstance(self.watchdog, (int, float)) and not isinstance(self.watchdog, bool):
+            object.__setattr__(self, "watchdog", Watchdog(self.watchdog))
         if not isinstance(self.watchdog, (Watchdog, type(None))):
             raise TypeError(
-                f"watchdog of plugin {self.name!r} is {self.watchdog!r}; it takes a Watchdog"
+                f"watchdog of plugin {self.name!r} is {self.watchdog!r}; it takes seconds, or a "
+                "Watchdog"
             )
         for attribute in ("start_timeout", "stop_timeout", "call_timeout"):
             check_timeout(f"{attribute} of plugin {self.name!r}", getattr(self, attribute))

@@ -310,3 +310,12 @@ def test_signals_need_the_main_thread():
     assert caught == [
         "signals can only be handled on the main thread; elsewhere use start() and stop()"
     ]
+
+
+def test_a_run_ends_when_nothing_runs_any_more(run):
+    fails = 'host.registry.report_failure(\\"b\\", OSError(\\"worn out\\"))'
+    running = run(f"Plain('b', start=\"threading.Timer(0.05, lambda: {fails}).start()\"),")
+    said = running.rest()
+    assert said[:3] == ["start b", "running", "stop b"]
+    assert "PluginFailedError b" in said
+    assert said[-1] == "failed"

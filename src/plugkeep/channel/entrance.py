@@ -61,7 +61,9 @@ class Entrance:
     def is_up(self) -> bool:
         """Whether a call would be sent, or refused for a reason that waiting does not change."""
         channel = getattr(self.caller, "channel", None)
-        return bool(self.caller.is_silent) if channel is None else not channel.is_lost
+        if channel is None:
+            return bool(self.caller.is_silent)
+        return not (channel.is_lost or channel.is_retired)
 
     def busy(self) -> PluginBusyError:
         """Return what is raised where there is no room."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from plugkeep.config.model import HostConfig
 from plugkeep.config.reading import read_config
-from plugkeep.errors import LoadError, PluginError, RequirementFailedError, StartError
+from plugkeep.errors import (
+    LoadError,
+    NotStartedError,
+    PluginError,
+    RequirementFailedError,
+    StartError,
+)
 from plugkeep.host.building import Fitting, populate
 from plugkeep.host.granting import HostLoop
 from plugkeep.host.renewing import Renewing, renewing
@@ -79,7 +85,7 @@ class Host:
 
     def _watchdog(self, name: str) -> Watchdog | None:
         spec = self._specs.get(name)
-        return None if spec is None else spec.watchdog
+        return cast("Watchdog | None", None if spec is None else spec.watchdog)
 
     # --- assembling -----------------------------------------------------------------------
 
@@ -278,10 +284,17 @@ class Host:
     def health(self, name: str, *, timeout: float | None = HEALTHY_WITHIN) -> str | None:
         """Ask a plugin how it is: return why it is degraded, None where it is well.
 
-        One without a `health` is well as long as it runs, and answers. `timeout` is in seconds.
-        Raises CallTimeoutError, and NotStartedError or ProcessExitedError where it does not run.
+        What it says is noted, as if its watchdog had asked. One without a `health` is well as long
+        as it runs, and answers. `timeout` is in seconds. Raises CallTimeoutError, and
+        NotStartedError or ProcessExitedError where it does not run.
         """
-        return ask(name, self.registry[name], timeout, self._loop.current)
+        plugin = self.registry[name]
+        if self.registry.state(name) not in UP:
+            text = f"plugin {name!r} is {self.registry.state(name)}, and cannot be asked how it is"
+            raise NotStartedError(text, plugin=name)
+        reason = ask(name, plugin, timeout, self._loop.current)
+        self.registry.recovery.degrade(name, plugin, reason)
+        return reason
 
     def _successor(self, spec: PluginSpec, anew: Renewing, *, overlap: bool) -> Plugin | None:
         """Return what is to take the place of a plugin that goes on until then; None: nothing."""

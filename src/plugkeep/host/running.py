@@ -35,8 +35,14 @@ SETTLE = 0.5
 SHUTDOWN_TIMEOUT = 30.0
 #: Seconds that it may take from a second signal on; and, after a third, without waiting at all.
 HURRY = 1.0
+#: States in which a plugin runs, or may do so soon without anybody's doing.
+_TO_COME = (*UP, State.STARTING, State.STOPPING, State.RESTARTING)
+#: What a stop is said to be interrupted by, where it is no signal.
+TIME_IS_UP = "the end of the time for stopping all"
 #: Seconds that a start or stop which was given up has left for returning after all, at the end.
 LATE = 2.0
+#: At least so long, also where the time for stopping all is over.
+_LAST_LOOK = 0.2
 
 
 class Duty(Protocol):
@@ -79,13 +85,13 @@ class Interrupts:
 
     def arrived(self, number: int, _frame: FrameType | None) -> None:
         latest, self._latest = self._latest, time.monotonic()
-        if self._latest - latest < SETTLE and not self._is_late:
+        is_late, self._is_late = self._is_late, False
+        if self._latest - latest < SETTLE and not is_late:
             return
-        self._is_late = False
-        self.received = signal.Signals(number)
+        self.received = self.received or signal.Signals(number)
         if self.armed:
             self.armed = False
-            raise Interrupted(self.received.name)
+            raise Interrupted(TIME_IS_UP if is_late else signal.Signals(number).name)
 
 
 @contextmanager
@@ -162,13 +168,15 @@ def run(
             driver.do("start_all")
             signals.armed = False  # what comes now is found by _wait
             when_started()
-            if (duty or _any_to_come(registry)) and not (strict and failures):
-                _wait(signals, driver, duty)
+            with _emptiness(registry) as empty:
+                if (duty or _any_to_come(registry)) and not (strict and failures):
+                    _wait(signals, driver, duty, empty)
         except Interrupted:
             pass
         finally:
+            end = time.monotonic() + shutdown_timeout
             _stop(driver, signals, shutdown_timeout)
-            _await_unreturned(registry, signals)
+            _await_unreturned(registry, signals, max(end - time.monotonic(), _LAST_LOOK))
     return failures
 
 
@@ -190,14 +198,39 @@ def started(registry: Registry, name: str) -> Iterator[Driver]:
         raise failures[0]
 
 
-def _wait(signals: Interrupts, driver: Driver, duty: Duty | None) -> None:
+@contextmanager
+def _emptiness(registry: Registry) -> Iterator[int]:
+    """Yield what becomes readable when no plugin is up any more, nor is to come back."""
+    bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    lock, is_over = threading.Lock(), False
+
+    def look(_event: Event) -> None:
+        if not _any_to_come(registry):
+            with lock:
+                if not is_over:  # else the number is another one's by now
+                    os.eventfd_write(bell, 1)
+
+    # After its supervisor, which may have decided that one that has failed comes back.
+    unfollow = registry.recovery.follow(look)
+    try:
+        yield bell
+    finally:
+        unfollow()
+        with lock:
+            is_over = True
+            os.close(bell)
+
+
+def _wait(signals: Interrupts, driver: Driver, duty: Duty | None, empty: int) -> None:
     """Wait for a signal, missing none, and see to what there is to be done meanwhile.
+
+    Without a duty it is over as well when `empty` can be read.
 
     Python's handlers run between its instructions. One that is due just before a system call
     begins would wait for its end, and `signal.pause` has none; but a byte in a pipe is seen.
     """
     reader, writer = os.pipe()
-    others = () if duty is None else (duty.fileno(),)
+    others = (empty,) if duty is None else (duty.fileno(),)
     try:
         os.set_blocking(writer, False)
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -207,7 +240,9 @@ def _wait(signals: Interrupts, driver: Driver, duty: Duty | None) -> None:
                 ready, _, _ = select.select([reader, *others], [], [])
                 if reader in ready:
                     os.read(reader, 1)
-                elif duty is not None:
+                elif duty is None:
+                    return
+                else:
                     duty.attend(driver)
         finally:
             signal.set_wakeup_fd(before)
@@ -239,13 +274,13 @@ def _stop(driver: Driver, signals: Interrupts, seconds: float) -> None:
         return
 
 
-def _await_unreturned(registry: Registry, signals: Interrupts) -> None:
+def _await_unreturned(registry: Registry, signals: Interrupts, seconds: float) -> None:
     """Wait a moment for what was given up: a start that succeeds late is stopped, and clears up."""
     returned = threading.Event()
     unsubscribe = registry.subscribe(
         lambda event: returned.set() if isinstance(event, LateReturn) else None
     )
-    end = time.monotonic() + LATE
+    end = time.monotonic() + min(seconds, LATE)
     try:
         signals.armed = True
         while registry.unreturned() and returned.wait(max(end - time.monotonic(), 0)):
@@ -258,5 +293,7 @@ def _await_unreturned(registry: Registry, signals: Interrupts) -> None:
 
 
 def _any_to_come(registry: Registry) -> bool:
-    """Say whether any plugin is up, or is being brought back."""
-    return any(registry.state(name) in (*UP, State.RESTARTING) for name in registry)
+    """Say whether any plugin is up, or on the way to that, or about to be."""
+    return any(
+        registry.state(name) in _TO_COME or registry.recovery.owes_stop(name) for name in registry
+    )

@@ -122,7 +122,7 @@ class Call:
         """Return the error for a call that was given up because its time was up."""
         limit = self.limit or 0.0
         error = self.step.timeout(
-            f"plugin {self.entry.name!r} did not {self.step.method} within {limit:.4g} s; "
+            f"plugin {self.entry.name!r} did not {self.step.method} within {limit:.3g} s; "
             f"it cannot start again until its {self.step.method}() has returned",
             plugin=self.entry.name,
             timeout=limit,
@@ -280,6 +280,8 @@ def launch(call: Call) -> None:
     """Run a call on a thread of its own, or on the one that the plugin is bound to."""
     entry = call.entry
     line = entry.line
+    # A thread cannot be cancelled; but what it waits for may be something that can be ended.
+    call.cancel = getattr(entry.plugin, "cut_short", call.cancel)
     if isinstance(line, BoundThread):
         line.submit(lambda: run_call(call))
     elif call.step is START and getattr(entry.plugin, "thread_bound", False):

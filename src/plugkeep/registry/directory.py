@@ -201,7 +201,9 @@ class Directory:
 
 
 def failure_of(name: str, error: BaseException) -> PluginError:
-    """Return `error` as one that names the plugin."""
+    """Return `error` as one that names the plugin. Raises TypeError for what is none."""
+    if not isinstance(error, BaseException):
+        raise TypeError(f"error is {error!r:.200}; it takes an exception")
     if isinstance(error, PluginError) and error.plugin == name:
         return error
     failure = PluginFailedError(

@@ -21,7 +21,7 @@ Table = dict[Outcome, tuple[type[SandboxError], str]]
 
 #: What a start, and a stop, that did not go well are reported as.
 START: Table = {
-    Outcome.NO_READY: (ReadyTimeoutError, "did not say within {timeout:g} s that it was ready"),
+    Outcome.NO_READY: (ReadyTimeoutError, "did not say within {timeout:.3g} s that it was ready"),
     Outcome.EXITED: (ExitedBeforeReadyError, "{exit} before it said that it was ready"),
     Outcome.REFUSED: (
         InvalidReadyError,
@@ -30,7 +30,7 @@ START: Table = {
     Outcome.DIED: (ProcessExitedError, "{exit} before its own start had returned"),
     Outcome.LATE: (
         ReadyTimeoutError,
-        "said that it was ready, but its own start has not returned within {timeout:g} s",
+        "said that it was ready, but its own start has not returned within {timeout:.3g} s",
     ),
 }
 STOP: Table = {
@@ -41,11 +41,11 @@ STOP: Table = {
     Outcome.OBEYED: (ExitStatusError, "was stopped, and {exit}"),
     Outcome.TERMINATED: (
         StopIgnoredError,
-        "did not end within {timeout:g} s of being told to stop; sent SIGTERM, it {exit}",
+        "did not end within {timeout:.3g} s of being told to stop; sent SIGTERM, it {exit}",
     ),
     Outcome.KILLED: (
         StopIgnoredError,
-        "did not end within {timeout:g} s of being told to stop, nor soon after SIGTERM; it {exit}",
+        "did not end within {timeout:.3g} s of being told to stop, nor after SIGTERM; it {exit}",
     ),
 }
 

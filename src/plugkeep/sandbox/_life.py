@@ -262,7 +262,8 @@ class Life:
         """Return why nothing can be said to the plugin any more."""
         if self._cut is not None:
             return self._cut
-        if (self._stopping and not self._exit_watch.is_reported) or not self.is_ours:
+        is_stopped = self._stopping or self._told_to_stop
+        if (is_stopped and not self._exit_watch.is_reported) or not self.is_ours:
             whose = "has been stopped" if self.is_ours else "is another process's"
             return NotStartedError(f"plugin {self.plugin!r} {whose}", plugin=self.plugin)
         self._process.wait(CLOSED_GRACE)
@@ -302,6 +303,10 @@ class Life:
             f"plugin {self.plugin!r} broke a rule of the wire and was killed: {rule}",
             plugin=self.plugin,
         )
+
+    def kill(self) -> None:
+        """Have it end now, whoever waits for that."""
+        self._process.kill(signal.SIGKILL)
 
     def cut_off_hung(self, seconds: float) -> None:
         """Kill it, for it has not answered within so many seconds whether it lives."""

@@ -164,6 +164,16 @@ class Sandbox(Calls):
         except CallError as error:
             raise link.caller.named(error) from None
 
+    @property
+    def is_mute(self) -> bool:
+        """Whether it runs, and speaks level 0 of the wire: nothing can be asked of it."""
+        return self._life is not None and self._link is None
+
+    def cut_short(self) -> None:
+        """Kill the process of a start or stop that nobody waits for any more, so that it ends."""
+        if (life := self._life) is not None and self._state in (State.STARTING, State.STOPPING):
+            life.kill()
+
     def kill_hung(self, seconds: float) -> None:
         """Kill the process, for it has not answered within so many seconds whether it lives.
 

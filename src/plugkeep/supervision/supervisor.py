@@ -150,7 +150,7 @@ class Supervisor:
             log.warning(
                 "plugin %r is started again in %s (restart %d of at most %d within %s): %s",
                 name, format_duration(verdict.delay), len(earlier), policy.intensity,
-                format_duration(policy.period), str(error).partition("\n")[0],
+                format_duration(policy.period), _brief(error),
                 extra={"plugin": name},
             )  # fmt: skip
         elif verdict.action == "quarantine":
@@ -265,6 +265,11 @@ def _was_interrupted(error: BaseException | None) -> bool:
     """Say whether it was no failure of the plugin's own, such as a Ctrl-C in its start."""
     cause = None if error is None else error.__cause__
     return cause is not None and not isinstance(cause, Exception)
+
+
+def _brief(error: BaseException | None) -> str:
+    """Return what an error says, without the lines of output that it quotes."""
+    return str(error).partition("\n")[0].removesuffix("; the last of its stderr:")
 
 
 def _tell(

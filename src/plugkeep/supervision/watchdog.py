@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plugkeep.channel.workers import run
 from plugkeep.errors import CallTimeoutError, PluginError
@@ -55,9 +55,17 @@ class Kennel:
         """Watch a plugin from now on, if it is to be watched."""
         self.leave(name)
         watchdog = self._of(name)
-        if watchdog is not None and isinstance(self._registry.get(name), HealthReporter):
-            ask = weakly(self._ask)
-            self._watched[name] = timers.after(watchdog.period, lambda: ask(name, watchdog))
+        plugin: Any = self._registry.get(name)
+        if watchdog is None or not isinstance(plugin, HealthReporter):
+            return
+        if isinstance(plugin, Sandbox) and plugin.is_mute:
+            log.warning(
+                "plugin %r has a watchdog, and speaks level 0 of the wire: it cannot be asked",
+                name, extra={"plugin": name},
+            )  # fmt: skip
+            return
+        ask = weakly(self._ask)
+        self._watched[name] = timers.after(watchdog.period, lambda: ask(name, watchdog))
 
     def leave(self, name: str) -> None:
         """Watch a plugin no more."""

@@ -40,6 +40,11 @@ class Malformed(Broken):
     """Raised where what came is no message at all, so that nothing after it can be trusted."""
 
 
+def _text(message: Message) -> bytes:
+    """Return a message as hosts write it: programs at level 0 may compare it byte by byte."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class Talk:
     """One life of a program, offered `level`. Use it as a context manager."""
 
@@ -196,7 +201,7 @@ class Talk:
 
     def tell(self, message: Message) -> None:
         """Say a message. Raises Broken where it does not read."""
-        self.write(self.packed(message), json.dumps(message, ensure_ascii=False).encode())
+        self.write(self.packed(message), _text(message))
 
     def write(self, data: bytes, about: bytes | None = None) -> None:
         """Write bytes as they are; `about` is what is told of them. Raises Broken as `tell`."""
@@ -232,7 +237,7 @@ class Talk:
 
     def packed(self, message: Message) -> bytes:
         """Return a message as it travels."""
-        text = json.dumps(message, ensure_ascii=False).encode()
+        text = _text(message)
         if self.level != 2:
             return text + b"\n"
         if self.ready.get("codec") == "msgpack":

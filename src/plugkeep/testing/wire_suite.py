@@ -342,6 +342,8 @@ def _stop(talk: Talk) -> None:
 
 def _stop_message(talk: Talk) -> None:
     talk.tell(_STOP)
+    if talk.level == 0:
+        talk.close()  # as a host does then
     _exits(talk, 0)
 
 

@@ -97,7 +97,7 @@ def test_a_plugin_that_ended_by_itself(
         ("ignore-stop", "sent SIGTERM, it was ended by SIGTERM", signal.SIGTERM),
         (
             "ignore-stop-and-sigterm",
-            "nor soon after SIGTERM; it was ended by SIGKILL",
+            "nor after SIGTERM; it was ended by SIGKILL",
             signal.SIGKILL,
         ),
     ],

@@ -573,3 +573,27 @@ def test_what_cannot_be_is_refused(case):
         one.sandbox.using(retry=True, wait=False)
     with pytest.raises(TypeError, match="wait is 1"):
         one.sandbox.using(wait=1)
+
+
+def test_a_restart_on_purpose_is_waited_for_from_its_first_moment(case):
+    """Also while the plugin is being stopped, and lets calls under way come to their ends."""
+    one = case('restart = "permanent"')
+    over, wrong, made = threading.Event(), [], [0]
+
+    def call() -> None:
+        view = one.sandbox.using(wait=True, timeout=60)
+        while not over.is_set():
+            try:
+                view.call("echo")
+            except Exception as error:
+                wrong.append(error)
+            made[0] += 1
+
+    threads = [one.threads.submit(call) for _ in range(2)]
+    for _ in range(4):
+        one.host.restart("shop")
+    over.set()
+    for each in threads:
+        each.result(PATIENCE)
+    assert [type(error) for error in wrong if type(error).__name__ != "ProcessExitedError"] == []
+    assert made[0] > 4

@@ -103,7 +103,7 @@ BAD: list[tuple[str, str, tuple[int, ...], str]] = [
     ("start", "start-ends", (1, 2), "no answer came: it exited with status 7"),
     ("ping", "ping", (1, 2), "sent $/ping; {'jsonrpc': '2.0', 'id': 2, 'result': 'pong'} came"),
     ("messages", "ping-frame", (2,), "a frame has the header"),
-    ("ids", "ids", (1, 2), '"id": "a text", "method": "$/ping"}; no answer came within 2 s'),
+    ("ids", "ids", (1, 2), '"id":"a text","method":"$/ping"}; no answer came within 2 s'),
     ("unknown-method", "unknown-method", (1, 2), "'code': -32000"),
     ("unknown-reserved", "unknown-reserved", (1, 2), "'result': None} came"),
     ("unknown-notification", "unknown-notification", (1, 2), "stderr: unknown $/no-such-notif"),
@@ -127,7 +127,7 @@ BAD: list[tuple[str, str, tuple[int, ...], str]] = [
     ("stop", "stop-unanswered", (1, 2), "no answer came: it exited with status 0"),
     ("stop", "stop-stays", (1, 2), "it still ran 2 s later"),
     ("stop", "stop-status", (1, 2), "it exited with status 4"),
-    ("stop-message", "stop-message", (0, 1, 2), 'sent {"cmd": "stop"}; it still ran 2 s later'),
+    ("stop-message", "stop-message", (0, 1, 2), 'sent {"cmd":"stop"}; it still ran 2 s later'),
     ("stop-message", "stop-message-status", (0, 1, 2), "it exited with status 5"),
     ("end-of-input", "end-of-input", (0, 1, 2), "its input ended; it still ran 2 s later"),
     ("end-of-input", "end-of-input-killed", (0, 1, 2), "it was ended by SIGABRT"),
@@ -211,3 +211,13 @@ def test_it_leaves_nothing_of_a_program_that_hangs(gone: Any, tmp_path: Path) ->
     with pytest.raises(ContractError):
         check_wire("sh", "-c", f"echo $$ > {told}; exec sleep 60", offer=[0], start_timeout=0.5)
     gone(int(told.read_text()))
+
+
+def test_a_script_that_compares_the_stop_message_or_waits_for_the_end_of_its_input(
+    tmp_path: Any,
+) -> None:
+    for body in ('read line; [ "$line" = \'{"cmd":"stop"}\' ]', "cat >/dev/null"):
+        script = tmp_path / "beat.sh"
+        script.write_text(f"#!/bin/sh\necho '{{\"ready\": true}}'\n{body}\n")
+        script.chmod(0o755)
+        check_wire(script)
