@@ -24,14 +24,13 @@ def time_left() -> float:
     return max(_stop_by.get() - time.monotonic(), 0.0)
 
 
-def apportioned(things: Sequence[T], seconds: float) -> Iterator[tuple[Sequence[T], float]]:
-    """Yield what is to be stopped next, and by when, on the monotonic clock.
+def apportioned(things: Sequence[T], deadline: float) -> Iterator[tuple[Sequence[T], float]]:
+    """Yield what is to be stopped next, and by when; all by `deadline`, on the monotonic clock.
 
     They come one after the other, and each has half of what is left of the whole time, the last
     one all of it: so no one of them takes the time of those that come after it, and most of them
     need next to nothing. What has no time left comes all at once in the end.
     """
-    deadline = time.monotonic() + seconds
     for index, thing in enumerate(things):
         now = time.monotonic()
         left = deadline - now

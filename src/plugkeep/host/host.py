@@ -25,6 +25,7 @@ from plugkeep.registry import Registry
 from plugkeep.registry.ledger import make_entry
 from plugkeep.registry.outcomes import raise_for
 from plugkeep.restart import RestartPolicy
+from plugkeep.sandbox import Sandbox
 from plugkeep.sandbox._loops import running_loop
 from plugkeep.supervision import Supervisor
 from plugkeep.supervision.watchdog import ask
@@ -365,18 +366,26 @@ class Host:
         plugin = self._built(spec, anew)
         return self._restarting(
             spec.name,
-            lambda: self.registry.replace(spec.name, plugin, requires=spec.requires),
+            lambda: self._put(spec, plugin),
             start=self.registry.state(spec.name) not in (State.REGISTERED, State.STOPPED),
         )
+
+    def _put(self, spec: PluginSpec, plugin: Plugin) -> None:
+        """Put a plugin in the place of one that does not run."""
+        old = self.registry[spec.name]
+        if isinstance(old, Sandbox) and type(old) is type(plugin):
+            old.adopt(plugin)
+            plugin = old
+        self.registry.replace(spec.name, plugin, requires=spec.requires)
 
     @contextmanager
     def _telling_what_is_left(self, name: str) -> Iterator[None]:
         """Have an error say which plugin is there after all, the old one or the new one."""
-        old = self.registry[name]
+        old = _of_what(self.registry[name])
         try:
             yield
         except PluginError as error:
-            which = "old" if self.registry.get(name) is old else "new"
+            which = "old" if _of_what(self.registry.get(name)) is old else "new"
             told = f"after the reload it is the {which} {name!r} that is there, and it is"
             error.message = f"{error.message}; {told} {self.registry.state(name)}"
             error.args = (error.message,)
@@ -466,6 +475,11 @@ class Host:
         from plugkeep.web import wsgi
 
         return wsgi(self.routes, registry=self.registry, **options)
+
+
+def _of_what(plugin: object) -> object:
+    """Return what tells an old plugin from a new one, where a sandbox stands for both."""
+    return plugin._command if isinstance(plugin, Sandbox) else plugin
 
 
 @contextmanager

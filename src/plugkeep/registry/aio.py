@@ -10,8 +10,9 @@ holds up nobody: its task is left behind and cleared up when it returns.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING
 
 from plugkeep.errors import PluginError
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def turn(turns: Turns, verb: str, *, starts: bool = False) -> AsyncIterator[Operation]:
-    """Hold the turn, in this task."""
+async def turn(
+    turns: Turns, verb: str, *, starts: bool = False, patience: float = math.inf
+) -> AsyncIterator[Operation]:
+    """Hold the turn, in this task; after so many seconds at the latest."""
     turns.refuse_inside(verb)
     operation = Operation(turns, verb, starts=starts)
     loop = asyncio.get_running_loop()
@@ -44,7 +47,11 @@ async def turn(turns: Turns, verb: str, *, starts: bool = False) -> AsyncIterato
     operation.wake = lambda: loop.call_soon_threadsafe(gate.set)
     try:
         if not turns.ask(operation):
-            await gate.wait()
+            try:
+                async with asyncio.timeout(None if patience == math.inf else patience):
+                    await gate.wait()
+            except TimeoutError:
+                turns.seize(operation)
         with entered(operation):
             yield operation
     finally:
@@ -56,7 +63,7 @@ async def driven(
 ) -> list[PluginError]:
     """Do what `plan` says."""
     errors: list[PluginError] = []
-    with suppress(StopIteration):
+    with closing(plan), suppress(StopIteration):
         step, entries = next(plan)
         while True:
             came = await perform(step, entries)
@@ -70,7 +77,8 @@ async def run(
 ) -> list[PluginError]:
     """Take plugins through a step without ever blocking the loop."""
     loop = asyncio.get_running_loop()
-    finished: asyncio.Queue[Call] = asyncio.Queue()
+    finished: asyncio.Queue[Call | None] = asyncio.Queue()
+    operation.nudge = lambda: loop.call_soon_threadsafe(finished.put_nowait, None)
     attended = Attended(_launch, finished.put_nowait)
     campaign = Campaign(
         ledger,
@@ -89,6 +97,8 @@ async def run(
                 async with asyncio.timeout(patience if patience < float("inf") else None):
                     call = await finished.get()
             except TimeoutError:
+                call = None
+            if call is None:
                 campaign.expire()
             else:
                 campaign.settle(call)

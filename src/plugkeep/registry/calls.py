@@ -120,7 +120,7 @@ class Call:
 
     def overdue(self) -> PluginError:
         """Return the error for a call that was given up because its time was up."""
-        limit = self.limit or 0.0
+        limit = perf_counter() - self._began if self.deadline == math.inf else self.limit or 0.0
         error = self.step.timeout(
             f"plugin {self.entry.name!r} did not {self.step.method} within {limit:.3g} s; "
             f"it cannot start again until its {self.step.method}() has returned",

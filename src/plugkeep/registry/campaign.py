@@ -64,7 +64,8 @@ class Campaign:
 
     def patience(self) -> float:
         """How many seconds to wait before `expire`; infinite: as long as it takes."""
-        return max(0.0, min(call.deadline for call in self._under_way) - perf_counter())
+        first = min(call.deadline for call in self._under_way)
+        return max(0.0, min(first, self.operation.due) - perf_counter())
 
     def settle(self, call: Call) -> None:
         """Take note of a call that has finished."""
@@ -95,7 +96,8 @@ class Campaign:
     def expire(self) -> None:
         """Give up the calls whose time is up."""
         now = perf_counter()
-        for call in [each for each in self._under_way if each.deadline <= now]:
+        is_due = self.operation.due <= now
+        for call in [each for each in self._under_way if is_due or each.deadline <= now]:
             if call.abandon():
                 self._close(call, call.overdue(), returned=False)
                 call.cancel()
@@ -242,7 +244,8 @@ def run_apart(
     ledger: Ledger, step: Step, agenda: Frontier, operation: Operation, workers: int = 1
 ) -> list[PluginError]:
     """Take plugins through a step on threads of their own."""
-    finished: SimpleQueue[Call] = SimpleQueue()
+    finished: SimpleQueue[Call | None] = SimpleQueue()
+    operation.nudge = lambda: finished.put(None)
     campaign = Campaign(
         ledger,
         step,
@@ -258,6 +261,8 @@ def run_apart(
             try:
                 call = foreign(finished.get, True, min(campaign.patience(), PULSE))
             except Empty:
+                call = None
+            if call is None:
                 campaign.expire()
             else:
                 campaign.settle(call)

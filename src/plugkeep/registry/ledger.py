@@ -95,6 +95,7 @@ class Entry:
 
     __slots__ = (
         "busy",
+        "early",
         "error",
         "held",
         "index",
@@ -131,6 +132,8 @@ class Entry:
         self.is_told_of = False
         #: What has gone wrong last, until it is up again; and why it is degraded.
         self.error: PluginError | None = None
+        #: What it has reported while it was starting.
+        self.early: PluginError | None = None
         self.reason: str | None = None
 
     @property
@@ -302,6 +305,9 @@ class Ledger:
             cause = error.__cause__  # its traceback is what the plugin's author needs
             log(DEBUG, "plugin %r failed to %s", entry.name, step.method, exc_info=cause)
         self._news.tell(entry)
+        early, entry.early = entry.early, None
+        if early is not None:
+            self.fail(entry, None, early, ended=False)
 
     def _is_leant_on(self, entry: Entry) -> bool:
         """Say whether it came back under plugins that require it: it keeps its place below them."""
@@ -343,7 +349,12 @@ class Ledger:
     def fail(self, entry: Entry, plugin: Plugin | None, error: PluginError, *, ended: bool) -> bool:
         """Move a plugin that is up to failed; False: it is not up any more, or not `plugin`."""
         with self._lock:
-            if not self._is(entry, plugin) or entry.state not in UP:
+            if not self._is(entry, plugin):
+                return False
+            if entry.state is State.STARTING and not ended:
+                entry.early = error  # it counts as soon as it has come up
+                return True
+            if entry.state not in UP:
                 return False
             self._move(entry, State.FAILED)
             entry.owes_stop = not ended

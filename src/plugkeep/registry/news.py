@@ -89,6 +89,7 @@ class News:
                 entry.is_told_of = False
 
     def _tell(self, event: Event) -> None:
+        raised: BaseException | None = None
         for listener in self.listeners:
             try:
                 foreign(listener, event)
@@ -96,6 +97,10 @@ class News:
                 kind = type(event).__name__
                 text = "a listener failed on %s of plugin %r"
                 log(ERROR, text, kind, event.plugin, exc_info=error)
+            except BaseException as error:  # the others are to hear of it all the same
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
 
 def log(level: int, message: str, *args: object, exc_info: BaseException | None = None) -> None:

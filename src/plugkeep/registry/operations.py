@@ -31,16 +31,15 @@ class Operations(Directory):
         return errors + self._not_attempted(operation, entries, errors)
 
     def _step(self, step: Step, entries: list[Entry], operation: Operation) -> list[PluginError]:
+        # On threads of their own, so that whoever is in a hurry can have them given up.
         if step is START:
-            return self._start([entry.name for entry in entries], operation, self.workers)
-        return self._stop(entries, operation, step)
+            return self._start([entry.name for entry in entries], operation, self.workers or 1)
+        return run_apart(self._ledger, step, self._agenda(step, entries), operation)
 
-    def _stop(
-        self, entries: list[Entry], operation: Operation, step: Step = STOP
-    ) -> list[PluginError]:
+    def _stop(self, entries: list[Entry], operation: Operation) -> list[PluginError]:
         errors: list[PluginError] = []
         for entry in entries:
-            run_one(self._ledger, step, entry, operation, errors)
+            run_one(self._ledger, STOP, entry, operation, errors)
         return errors
 
     async def _arun(

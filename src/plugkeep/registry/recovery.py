@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: Yields a step for some plugins, in this order, and is sent the errors that came of it.
 Plan = Generator[tuple[Step, list[Entry]], list[PluginError], None]
 
+_DOWN = (State.RESTARTING, State.QUARANTINED)
 _IDLE = (State.REGISTERED, State.STOPPED, State.FAILED)
 
 
@@ -101,20 +102,26 @@ class Recovery:
     def clear_up(self, name: str, settle: Callable[[], object]) -> Plan:
         """Call the stop of a plugin that has failed, and then `settle`, before anybody else."""
         entry = self._ledger.entries.get(name)
-        if entry is not None and entry.state is State.FAILED:
-            yield CLEAR_UP, [entry]
-            settle()
+        if entry is not None and entry.state is State.FAILED and entry.owes_stop:
+            try:
+                yield CLEAR_UP, [entry]
+            finally:  # whatever its stop has raised
+                settle()
 
     def take_down(self, name: str) -> Plan:
-        """Stop those that require a plugin which is restarting."""
+        """Stop those that require a plugin which is restarting, or has been given up."""
         entry = self._ledger.entries.get(name)
-        if entry is None or entry.state is not State.RESTARTING:
+        if entry is None or entry.state not in _DOWN:
             return
         lost = self._users_up(name)
-        yield STOP, lost[::-1]
-        for each in lost:
-            if self._ledger.entries.get(name) is entry and entry.state is State.RESTARTING:
-                self.hold(each.name, _lost(each.name, name, State.RESTARTING))
+        try:
+            yield STOP, lost[::-1]
+        finally:  # whatever their stops have raised
+            if self._ledger.entries.get(name) is entry and entry.state in _DOWN:
+                for each in lost:
+                    self.hold(each.name, _lost(each.name, name, entry.state))
+            if entry.state is State.QUARANTINED:
+                self.give_up_users(name, State.QUARANTINED)
 
     def bring_back(self, name: str) -> Plan:
         """Start a plugin that is restarting, and those that wait for it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property
+from time import monotonic, perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from plugkeep.errors import PluginError
 from plugkeep.lifecycle import check_timeout
 from plugkeep.order import start_order, users
 from plugkeep.plugin import Plugin
+from plugkeep.registry.calls import CLEARING
 from plugkeep.registry.campaign import run_apart, run_one
 from plugkeep.registry.directory import check_workers, failure_of
 from plugkeep.registry.ledger import START, STOP, Entry, Step
@@ -86,19 +89,30 @@ class Registry(Operations):
         force in time. What is left when the time is up is stopped all at once, without waiting.
         """
         self._turns.refuse_inside("stop_all")
-        self._turns.halt_start()
-        seconds = check_timeout("timeout", timeout) if timeout != 0 else 0.0
-        with self._turns.turn("stop_all") as operation:
+        seconds, deadline = self._make_way(timeout)
+        with self._turns.turn("stop_all", patience=seconds + CLEARING) as operation:
             self._ledger.restart_no_more()
             entries = self._ledger.to_stop()[::-1]
-            if seconds is None:
+            if seconds == math.inf:
                 return self._stop(entries, operation)
             errors: list[PluginError] = []
-            for batch, deadline in apportioned(entries, seconds):
+            for batch, by in apportioned(entries, deadline):
                 agenda, count = self._agenda(STOP, list(batch)), len(batch)
-                with stopping_by(deadline):
+                with stopping_by(by):
                     errors += run_apart(self._ledger, STOP, agenda, operation, count)
             return errors
+
+    def _make_way(self, timeout: float | None) -> tuple[float, float]:
+        """Have what is being done just now come to its end, in half of the time that there is.
+
+        Return how many seconds there are for stopping all (infinite: no limit), and when they end.
+        """
+        limit = check_timeout("timeout", timeout) if timeout != 0 else 0.0
+        seconds = math.inf if limit is None else limit
+        self._turns.halt_start()
+        if seconds < math.inf:
+            self._turns.hasten(perf_counter() + seconds / 2)
+        return seconds, monotonic() + seconds
 
     def __enter__(self) -> Self:
         try:
@@ -252,16 +266,15 @@ class Registry(Operations):
         from plugkeep.registry import aio
 
         self._turns.refuse_inside("astop_all")
-        self._turns.halt_start()
-        seconds = check_timeout("timeout", timeout) if timeout != 0 else 0.0
-        async with aio.turn(self._turns, "astop_all") as operation:
+        seconds, deadline = self._make_way(timeout)
+        async with aio.turn(self._turns, "astop_all", patience=seconds + CLEARING) as operation:
             self._ledger.restart_no_more()
             entries = self._ledger.to_stop()[::-1]
-            if seconds is None:
+            if seconds == math.inf:
                 return await self._arun(STOP, entries, operation)
             errors: list[PluginError] = []
-            for batch, deadline in apportioned(entries, seconds):
-                with stopping_by(deadline):
+            for batch, by in apportioned(entries, deadline):
+                with stopping_by(by):
                     errors += await self._arun(STOP, list(batch), operation, len(batch))
             return errors
 
@@ -329,7 +342,7 @@ def _driven(
 ) -> list[PluginError]:
     """Do what `plan` says."""
     errors: list[PluginError] = []
-    with suppress(StopIteration):
+    with closing(plan), suppress(StopIteration):
         step, entries = next(plan)
         while True:
             came = perform(step, entries)

@@ -31,8 +31,11 @@ Exchange = Generator[str, PluginError | None, None]
 class Tradable(Protocol):
     """A plugin that others hold on to, and which can have another one's process."""
 
-    def trade(self, other: Self, /) -> None:
-        """Have what `other` has, and give it one's own; both run. Calls go to the new one."""
+    def trade(self, other: Self, /, *, back: bool = False) -> None:
+        """Have what `other` has, and give it one's own. Calls go to the new one.
+
+        Raises PluginError where not both run, unless that is taken `back`.
+        """
         ...
 
 
@@ -72,11 +75,14 @@ def _change_places(ledger: Ledger, entry: Entry, new: Entry) -> PluginError | No
             f"plugin {entry.name!r} is {entry.state} by now, so nothing can take its place",
             plugin=entry.name,
         )
-    _trade(ledger, entry, new)
+    try:
+        _trade(ledger, entry, new)
+    except PluginError as ended:  # one of the two, just now
+        return ended
     try:
         ledger.admit(entry)
     except Exception as refusal:
-        _trade(ledger, entry, new)
+        _trade(ledger, entry, new, back=True)
         error = explain(START, entry, refusal)
         try:
             ledger.admit(entry)  # what it offers may be gone, or the other one's
@@ -88,11 +94,11 @@ def _change_places(ledger: Ledger, entry: Entry, new: Entry) -> PluginError | No
     return None
 
 
-def _trade(ledger: Ledger, entry: Entry, new: Entry) -> None:
+def _trade(ledger: Ledger, entry: Entry, new: Entry, *, back: bool = False) -> None:
     old: Any = entry.plugin
     fresh: Any = new.plugin
     if isinstance(entry.plugin, Tradable) and type(old) is type(fresh):
-        old.trade(fresh)
+        old.trade(fresh, back=back)
     else:
         entry.plugin = ledger.plugins[entry.name] = fresh
         new.plugin = old

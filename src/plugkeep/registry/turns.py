@@ -6,11 +6,13 @@ has to wait leaves a function behind that wakes it.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from time import perf_counter
 
 from plugkeep.errors import ReentrantError
 from plugkeep.signals import SignalsHeld, foreign
@@ -24,7 +26,17 @@ PULSE = 1.0
 class Operation:
     """One start or stop of some plugins of one registry, from its call to its return."""
 
-    __slots__ = ("active", "halted", "outer", "starts", "turns", "verb", "wake")
+    __slots__ = (
+        "active",
+        "deadline",
+        "halted",
+        "nudge",
+        "outer",
+        "starts",
+        "turns",
+        "verb",
+        "wake",
+    )
 
     def __init__(self, turns: Turns, verb: str, *, starts: bool = False) -> None:
         self.turns = turns
@@ -36,6 +48,15 @@ class Operation:
         self.active = True
         self.outer = _inside.get()
         self.wake: Callable[[], object] = lambda: None
+        #: When it has to give up what it waits for, on the clock of `perf_counter`; and what has
+        #: it look at that again.
+        self.deadline = math.inf
+        self.nudge: Callable[[], object] = lambda: None
+
+    @property
+    def due(self) -> float:
+        """When it has to give up, for its own sake or that of the one around it."""
+        return self.deadline if self.outer is None else min(self.deadline, self.outer.due)
 
 
 #: The operation that the running code is part of. Threads and tasks that plugin code runs on get
@@ -88,6 +109,22 @@ class Turns:
             if self._current is not None and self._current.starts:
                 self._current.halted = True
 
+    def hasten(self, deadline: float) -> None:
+        """Have the running operation give up by `deadline` whatever it waits for then."""
+        with self._lock:
+            current = self._current
+        if current is not None:
+            current.deadline = min(current.deadline, deadline)
+            with suppress(RuntimeError):  # its event loop has been closed
+                current.nudge()
+
+    def seize(self, operation: Operation) -> None:
+        """Take the turn from one that cannot be made to give it back."""
+        with self._lock:
+            if operation in self._queue:
+                self._queue.remove(operation)
+            self._current = operation
+
     def refuse_inside(self, verb: str) -> None:
         """Raise ReentrantError if the running code is part of an operation of this registry."""
         if (outer := self._enclosing()) is not None:
@@ -104,8 +141,10 @@ class Turns:
         return operation
 
     @contextmanager
-    def turn(self, verb: str, *, starts: bool = False) -> Iterator[Operation]:
-        """Hold the turn, on this thread."""
+    def turn(
+        self, verb: str, *, starts: bool = False, patience: float = math.inf
+    ) -> Iterator[Operation]:
+        """Hold the turn, on this thread; after so many seconds at the latest."""
         self.refuse_inside(verb)
         operation = Operation(self, verb, starts=starts)
         gate = threading.Event()
@@ -115,8 +154,11 @@ class Turns:
         with SignalsHeld():
             try:
                 if not self.ask(operation):
-                    while not foreign(gate.wait, PULSE):
-                        pass
+                    end = perf_counter() + patience
+                    while not foreign(gate.wait, min(PULSE, max(end - perf_counter(), 0))):
+                        if perf_counter() >= end:
+                            self.seize(operation)
+                            break
                 with entered(operation):
                     yield operation
             finally:

@@ -207,18 +207,19 @@ class Sandbox(Calls):
             self._turn, self._state = turn, State.STOPPING
         self._leave(State.FAILED, turn)
 
-    def trade(self, other: Sandbox) -> None:
+    def trade(self, other: Sandbox, *, back: bool = False) -> None:
         """Exchange the processes that run with `other`, and all that says how to run them.
 
         Calls go to the other process from then on, also those that were just about to be made
         here. What is under way in the old one, which is now that of `other`, goes on.
 
-        Raises NotStartedError where one of the two does not run.
+        Raises NotStartedError where one of the two does not run, unless it goes `back`.
         """
         first, second = sorted((self, other), key=id)
-        with SignalsHeld(), first._lock, second._lock:
+        with SignalsHeld(), first.burial, second.burial, first._lock, second._lock:
             for each in (self, other):
-                if each._state is not State.RUNNING:
+                has_ended = each._life is None or (each._life.has_ended and not back)
+                if each._state is not State.RUNNING or has_ended:
                     raise NotStartedError(
                         f"plugin {each.name!r} is {each._state}", plugin=each.name
                     )
@@ -245,6 +246,19 @@ class Sandbox(Calls):
         `by` is who sees to that: there is no hope any more once that is gone.
         """
         self._entrance.prospects.expect(hope, state, cause, by)
+
+    def adopt(self, other: Sandbox) -> None:
+        """Be what `other` says from the next start on; neither of the two runs.
+
+        So whoever holds on to this one has what takes its place. Raises AlreadyStartedError.
+        """
+        with self._lock:
+            if self._state in (State.STARTING, State.RUNNING, State.STOPPING):
+                text = f"plugin {self.name!r} is {self._state}"
+                raise AlreadyStartedError(text, plugin=self.name)
+            for attribute in _TRADED:
+                if attribute != "_life":
+                    setattr(self, attribute, getattr(other, attribute))
 
     def routes(self) -> Iterable[Route]:
         """Return the plugin's routes, while it runs; they are answered in its process."""

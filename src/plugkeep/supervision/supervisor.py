@@ -17,12 +17,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from plugkeep.channel.workers import run
-from plugkeep.errors import PluginError, ProcessExitedError, RequirementFailedError
+from plugkeep.errors import (
+    AsyncPluginError,
+    PluginError,
+    ProcessExitedError,
+    RequirementFailedError,
+)
 from plugkeep.events import (
     Event,
     Failed,
     Quarantined,
     Reloaded,
+    ReloadFailed,
     Restarting,
     Started,
     StartFailed,
@@ -118,10 +124,10 @@ class Supervisor:
 
     def _ended(self, name: str, sandbox: Sandbox) -> None:
         """Deal with the end of a process."""
-        error = sandbox.explain_end()
-        if error is None:
-            return  # it has been stopped meanwhile
         with sandbox.burial:
+            error = sandbox.explain_end()
+            if error is None:
+                return  # it has been stopped meanwhile, or has another process
             if self._registry.report_failure(name, error, plugin=sandbox, ended=True):
                 sandbox.bury()
 
@@ -129,7 +135,10 @@ class Supervisor:
         """Decide what becomes of a plugin that has failed, running or starting."""
         name, error = event.plugin, event.error
         self._kennel.leave(name)
-        if isinstance(error, RequirementFailedError) or _was_interrupted(error):
+        if isinstance(error, _NO_FAILURES):
+            return
+        if isinstance(event, StartFailed) and _was_interrupted(error):
+            self._registry.recovery.give_up_users(name, State.FAILED)
             return
         verdict = self._judge(name, error, is_start=isinstance(event, StartFailed))
         if self._registry.recovery.owes_stop(name):
@@ -174,6 +183,8 @@ class Supervisor:
     def _quarantined(self, event: Event) -> None:
         name = event.plugin
         self._cancel(name)
+        if self._policy(name).dependents == "restart" and self._registry.recovery.has_users(name):
+            run(weakly(self._carry_out), name, self._registry.recovery.take_down(name))
         said = getattr(event.error, "log", ())
         quoted = "\n    ".join(("; the last that it logged:", *said)) if said else ""
         log.error(
@@ -226,9 +237,11 @@ class Supervisor:
     def _take_down(self, name: str, due: float) -> None:
         """Stop those that require a plugin, which are to come back with it."""
         recovery = self._registry.recovery
-        with self.outlook.returning(recovery.users_up(name)):
-            self._carry_out(name, recovery.take_down(name))
-        self._set_due(name, due)
+        try:
+            with self.outlook.returning(recovery.users_up(name)):
+                self._carry_out(name, recovery.take_down(name))
+        finally:
+            self._set_due(name, due)
 
     def _set_due(self, name: str, due: float) -> None:
         self._cancel(name)
@@ -255,16 +268,27 @@ class Supervisor:
             with suppress(RuntimeError):  # it has ended
                 loop.run(lambda: registry.acarry_out(plan), lambda _cancel: None)
                 return
-        registry.carry_out(plan)
+        try:
+            registry.carry_out(plan)
+        except SystemExit as error:  # of a plugin's, which ends nobody but itself
+            log.warning(
+                "plugin %r, or one that requires it, has called sys.exit(%s)", name, error.code,
+                extra={"plugin": name},
+            )  # fmt: skip
 
     def _state(self, name: str) -> State | None:
         return self._registry.state(name) if name in self._registry else None
 
 
+#: What says that a plugin cannot run, for a reason that no restart of it would change.
+_NO_FAILURES: Final = (RequirementFailedError, AsyncPluginError)
+
+
 def _was_interrupted(error: BaseException | None) -> bool:
     """Say whether it was no failure of the plugin's own, such as a Ctrl-C in its start."""
     cause = None if error is None else error.__cause__
-    return cause is not None and not isinstance(cause, Exception)
+    # That is asyncio's, which takes long to import.
+    return isinstance(cause, KeyboardInterrupt) or type(cause).__name__ == "CancelledError"
 
 
 def _brief(error: BaseException | None) -> str:
@@ -288,6 +312,8 @@ _TASKS: Final[dict[type[Event], Callable[[Supervisor, Event], None]]] = {
     StartFailed: Supervisor._failed,
     StartSkipped: Supervisor._skipped,
     Reloaded: Supervisor._reloaded,
+    # What has become of the old one's process meanwhile was told to the new one.
+    ReloadFailed: Supervisor._reloaded,
     Restarting: Supervisor._restarting,
     Stopping: Supervisor._stopping,
     Quarantined: Supervisor._quarantined,

@@ -126,7 +126,7 @@ def ask_here(plugin: HealthReporter, loop: Loop | None) -> str | None:
         if loop is None:
             return "health() is asynchronous, and there is no event loop to run it in"
         return reason_of(loop.run(plugin.health, lambda _cancel: None))
-    except Exception as error:
+    except BaseException as error:  # also a sys.exit(), which would end a thread of ours
         return reason_of_error(error)
 
 
