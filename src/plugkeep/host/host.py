@@ -373,7 +373,7 @@ class Host:
     def _put(self, spec: PluginSpec, plugin: Plugin) -> None:
         """Put a plugin in the place of one that does not run."""
         old = self.registry[spec.name]
-        if isinstance(old, Sandbox) and type(old) is type(plugin):
+        if isinstance(old, Sandbox) and isinstance(plugin, Sandbox):
             old.adopt(plugin)
             plugin = old
         self.registry.replace(spec.name, plugin, requires=spec.requires)
