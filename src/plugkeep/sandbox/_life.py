@@ -386,8 +386,8 @@ class Life:
         """Have the plugin do its own stop; say whether it has answered."""
         try:
             self.error = link.stop(deadline)
-        except (CallTimeoutError, ProcessExitedError, ProtocolViolationError):
-            return False
+        except (CallTimeoutError, NotStartedError, ProcessExitedError, ProtocolViolationError):
+            return False  # without an answer: how it has ended is seen by its exit
         return True
 
     def _say(self, message: bytes) -> bool:
