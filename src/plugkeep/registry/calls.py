@@ -36,6 +36,7 @@ class Call:
         "_notify",
         "cancel",
         "cancelled",
+        "cut",
         "duration",
         "entry",
         "error",
@@ -65,6 +66,8 @@ class Call:
         self.cancelled = False
         #: Asks the method to give up, once it has been abandoned; for tasks, threads cannot.
         self.cancel: Callable[[], object] = lambda: None
+        #: Ends what a thread waits for, which cannot be cancelled itself: a sandbox's process.
+        self.cut: Callable[[], object] = lambda: None
         self._notify = notify
         self._lock = threading.Lock()
         self._ended = self._abandoned = False
@@ -280,8 +283,7 @@ def launch(call: Call) -> None:
     """Run a call on a thread of its own, or on the one that the plugin is bound to."""
     entry = call.entry
     line = entry.line
-    # A thread cannot be cancelled; but what it waits for may be something that can be ended.
-    call.cancel = getattr(entry.plugin, "cut_short", call.cancel)
+    call.cut = getattr(entry.plugin, "cut_short", call.cut)
     if isinstance(line, BoundThread):
         line.submit(lambda: run_call(call))
     elif call.step is START and getattr(entry.plugin, "thread_bound", False):

@@ -101,6 +101,7 @@ class Campaign:
             if call.abandon():
                 self._close(call, call.overdue(), returned=False)
                 call.cancel()
+                call.cut()
 
     def give_up(self, cause: BaseException) -> None:
         """Leave no plugin in between: the driver itself has been interrupted, wherever it was.
@@ -115,6 +116,8 @@ class Campaign:
             elif call.abandon():
                 self._close(call, explain(self.step, entry, cause), returned=False)
                 call.cancel()
+                if self.step is not START:  # that may still come up, and clear up after itself
+                    call.cut()
             else:
                 self._close(call, call.failure())
 
